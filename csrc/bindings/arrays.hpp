@@ -1,0 +1,53 @@
+#pragma once
+// Between numpy arrays and spans. Nothing is converted: the Python side passes int32, and anything else is its mistake.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/check.hpp"
+
+namespace residentkv::bindings {
+
+namespace py = pybind11;
+
+// A one-dimensional C-contiguous int32 array as a span.  THROWS: ContractError naming `what`.
+inline std::span<std::int32_t const> int32_span(py::handle object, char const* what) {
+  RKV_REQUIRE(py::isinstance<py::array>(object), what, " must be a numpy array of int32");
+  auto const array = py::reinterpret_borrow<py::array>(object);
+  RKV_REQUIRE(array.dtype().num() == py::detail::npy_api::NPY_INT_ && array.ndim() == 1 &&
+                  (array.flags() & py::array::c_style) != 0,
+              what, " must be a one-dimensional C-contiguous int32 array, got ", py::str(array.dtype()).cast<std::string>(), " with ",
+              array.ndim(), " dimensions");
+  return {static_cast<std::int32_t const*>(array.data()), static_cast<std::size_t>(array.size())};
+}
+
+inline std::span<std::int32_t const> optional_int32_span(py::handle object, char const* what) {
+  return object.is_none() ? std::span<std::int32_t const>() : int32_span(object, what);
+}
+
+// A copy of `values` as an array of the same type.
+template <typename T>
+py::array_t<T> copied(std::span<T const> values) {
+  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
+}
+
+// Ids as the array of their numbers.
+template <typename Number, typename Id>
+py::array_t<Number> numbers_of(std::span<Id const> ids) {
+  py::array_t<Number> array(static_cast<py::ssize_t>(ids.size()));
+  Number* out = array.mutable_data();
+  for (std::size_t i = 0; i < ids.size(); ++i) out[i] = static_cast<Number>(static_cast<std::uint32_t>(ids[i]));
+  return array;
+}
+
+// A view of memory that `owner` keeps alive. Read-only: callers copy before they change anything.
+inline py::array_t<std::int32_t> view(std::int32_t const* data, std::vector<py::ssize_t> shape, py::handle owner) {
+  py::array_t<std::int32_t> array(std::move(shape), data, owner);
+  py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+  return array;
+}
+
+}  // namespace residentkv::bindings

@@ -1,0 +1,139 @@
+#include "bindings/manager_handle.hpp"
+
+namespace residentkv::bindings {
+
+namespace {
+
+struct RequestFacts {
+  std::uint64_t request;
+  std::uint32_t num_known_tokens;
+  std::size_t num_committed_tokens;
+  std::uint32_t num_written_tokens;
+  std::uint32_t num_planned_tokens;
+  std::size_t num_blocks;
+  std::uint32_t peak_blocks;
+  char const* status;
+};
+
+char const* status_name(RequestStatus status) {
+  switch (status) {
+    case RequestStatus::kRunning: return "running";
+    case RequestStatus::kPreempting: return "preempting";
+    case RequestStatus::kPreempted: return "preempted";
+    case RequestStatus::kRetiring: return "retiring";
+    case RequestStatus::kUnused: break;
+  }
+  return "unused";
+}
+
+RequestFacts request_facts(ManagerHandle& handle, std::int64_t number) {
+  return handle.gate.enter([&] {
+    RequestTable const& requests = handle.manager.requests();
+    RowId const id = requests.admitted_row(number);
+    Row const& row = requests.row(id);
+    Request const& request = requests.request(id);
+    return RequestFacts{.request = index_of(request.key),
+                        .num_known_tokens = row.num_known,
+                        .num_committed_tokens = request.nodes.size() * handle.manager.options().block_size,
+                        .num_written_tokens = row.num_written,
+                        .num_planned_tokens = row.num_planned,
+                        .num_blocks = request.blocks.size(),
+                        .peak_blocks = request.peak_blocks,
+                        .status = status_name(row.status)};
+  });
+}
+
+Decision admit(ManagerHandle& handle, std::uint64_t request, std::int64_t root, py::handle tokens, std::int64_t max_new_tokens,
+               py::handle extra_keys, bool future_reuse, std::int64_t now_ns) {
+  return handle.gate.enter([&] {
+    std::span<std::int32_t const> const span = token_span(tokens);
+    InternedExtras const extras(handle.manager.ledger().index().extra_keys(), extra_keys);
+    return handle.manager.admit({.key = RequestKey{request},
+                                 .content = {.root = root_of(root), .tokens = span, .extras = extras.ids()},
+                                 .max_new_tokens = max_new_tokens,
+                                 .future_reuse = future_reuse},
+                                now_ns);
+  });
+}
+
+Decision fork(ManagerHandle& handle, std::int64_t row, std::uint64_t request, std::int64_t now_ns) {
+  return handle.gate.enter(
+      [&] { return handle.manager.fork(handle.manager.requests().admitted_row(row), RequestKey{request}, now_ns); });
+}
+
+Decision resume(ManagerHandle& handle, std::int64_t row, std::int64_t now_ns) {
+  return handle.gate.enter([&] { return handle.manager.resume(handle.manager.requests().admitted_row(row), now_ns); });
+}
+
+void preempt(ManagerHandle& handle, std::int64_t row) {
+  handle.gate.enter([&] { handle.manager.preempt(handle.manager.requests().admitted_row(row)); });
+}
+
+void finish(ManagerHandle& handle, std::int64_t row) {
+  handle.gate.enter([&] { handle.manager.finish(handle.manager.requests().admitted_row(row)); });
+}
+
+void rewind(ManagerHandle& handle, std::int64_t row, std::int64_t num_tokens) {
+  handle.gate.enter([&] {
+    RKV_REQUIRE(num_tokens >= 0 && num_tokens <= UINT32_MAX, "num_tokens=", num_tokens, " must be >= 0");
+    handle.manager.rewind(handle.manager.requests().admitted_row(row), static_cast<std::uint32_t>(num_tokens));
+  });
+}
+
+py::array_t<std::int32_t> request_tokens(ManagerHandle& handle, std::int64_t number) {
+  return handle.gate.enter([&] {
+    Row const& row = handle.manager.requests().row(handle.manager.requests().admitted_row(number));
+    return copied(std::span<std::int32_t const>(row.tokens, row.num_known));
+  });
+}
+
+py::array_t<std::int32_t> request_blocks(ManagerHandle& handle, std::int64_t number) {
+  return handle.gate.enter([&] {
+    RequestTable const& requests = handle.manager.requests();
+    return numbers_of<std::int32_t, BlockId>(requests.request(requests.admitted_row(number)).blocks);
+  });
+}
+
+}  // namespace
+
+void bind_requests(py::module_& module, py::class_<ManagerHandle>& manager) {
+  module.attr("ADMITTED") = static_cast<int>(Outcome::kAdmitted);
+  module.attr("DEFERRED") = static_cast<int>(Outcome::kDeferred);
+  module.attr("REFUSED") = static_cast<int>(Outcome::kRefused);
+  module.attr("CAPACITY_REQUIRED") = static_cast<int>(Outcome::kCapacityRequired);
+  module.attr("DEADLINE_DUE") = static_cast<int>(Outcome::kDeadlineDue);
+
+  py::class_<Decision>(module, "Decision", "Numbers of one admission; csrc/manager/decision.hpp.")
+      .def_property_readonly("outcome", [](Decision const& d) { return static_cast<int>(d.outcome); })
+      .def_property_readonly("row", [](Decision const& d) { return d.row == kNoRow ? -1 : static_cast<std::int64_t>(index_of(d.row)); })
+      .def_readonly("num_cached_tokens", &Decision::num_cached_tokens)
+      .def_readonly("peak_blocks", &Decision::peak_blocks)
+      .def_readonly("new_blocks", &Decision::new_blocks)
+      .def_readonly("available_blocks", &Decision::available_blocks)
+      .def_readonly("protected_blocks", &Decision::protected_blocks)
+      .def_readonly("protected_union_peak_blocks", &Decision::protected_union_peak_blocks)
+      .def_readonly("resident_plus_active_blocks", &Decision::resident_plus_active_blocks)
+      .def_readonly("num_filled_blocks", &Decision::num_filled_blocks);
+  py::class_<RequestFacts>(module, "RequestFacts", "Where one request stands; csrc/manager/request_table.hpp.")
+      .def_readonly("request", &RequestFacts::request)
+      .def_readonly("num_known_tokens", &RequestFacts::num_known_tokens)
+      .def_readonly("num_committed_tokens", &RequestFacts::num_committed_tokens)
+      .def_readonly("num_written_tokens", &RequestFacts::num_written_tokens)
+      .def_readonly("num_planned_tokens", &RequestFacts::num_planned_tokens)
+      .def_readonly("num_blocks", &RequestFacts::num_blocks)
+      .def_readonly("peak_blocks", &RequestFacts::peak_blocks)
+      .def_readonly("status", &RequestFacts::status);
+
+  manager.def("admit", &admit, py::arg("request"), py::arg("root"), py::arg("tokens"), py::arg("max_new_tokens"), py::arg("extra_keys"),
+              py::arg("future_reuse"), py::arg("now_ns"));
+  manager.def("fork", &fork, py::arg("row"), py::arg("request"), py::arg("now_ns"));
+  manager.def("preempt", &preempt, py::arg("row"));
+  manager.def("resume", &resume, py::arg("row"), py::arg("now_ns"));
+  manager.def("finish", &finish, py::arg("row"));
+  manager.def("rewind", &rewind, py::arg("row"), py::arg("num_tokens"));
+  manager.def("request_facts", &request_facts, py::arg("row"));
+  manager.def("request_tokens", &request_tokens, py::arg("row"));
+  manager.def("request_blocks", &request_blocks, py::arg("row"));
+}
+
+}  // namespace residentkv::bindings

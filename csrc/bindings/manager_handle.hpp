@@ -1,0 +1,68 @@
+#pragma once
+// What Python holds: the manager and its gate.
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bindings/arrays.hpp"
+#include "manager/block_manager.hpp"
+#include "manager/conflict.hpp"
+#include "manager/gate.hpp"
+
+namespace residentkv::bindings {
+
+struct ManagerHandle {
+  explicit ManagerHandle(BlockManager::Options const& options) : manager(options) {}
+  Gate gate;
+  BlockManager manager;
+};
+
+// Extra keys of one call, interned for its duration: nodes and requests take references of their own.
+class InternedExtras {
+ public:
+  InternedExtras(ExtraKeys& keys, py::handle extra_keys) : keys_(keys) {
+    if (extra_keys.is_none()) return;
+    for (py::handle const key : extra_keys) {
+      if (key.is_none()) {
+        ids_.push_back(kNoExtra);
+        continue;
+      }
+      RKV_REQUIRE(py::isinstance<py::bytes>(key), "extra_keys holds bytes or None per block");
+      ids_.push_back(keys_.intern(py::reinterpret_borrow<py::bytes>(key)));
+    }
+  }
+  ~InternedExtras() {
+    for (ExtraId const id : ids_) keys_.release(id);
+  }
+  InternedExtras(InternedExtras const&) = delete;
+  InternedExtras& operator=(InternedExtras const&) = delete;
+  [[nodiscard]] std::span<ExtraId const> ids() const noexcept { return ids_; }
+
+ private:
+  ExtraKeys& keys_;
+  std::vector<ExtraId> ids_;
+};
+
+inline RootId root_of(std::int64_t number) {
+  RKV_REQUIRE(number >= 0 && number < INT32_MAX, "root ", number, " must be between 0 and 2^31 - 2");
+  return RootId{static_cast<std::uint32_t>(number)};
+}
+
+// Tokens of one chain.  THROWS: ContractError for negative ids.
+inline std::span<std::int32_t const> token_span(py::handle tokens) {
+  std::span<std::int32_t const> const span = int32_span(tokens, "tokens");
+  std::int32_t any = 0;
+  for (std::int32_t const token : span) any |= token;
+  RKV_REQUIRE(any >= 0, "token ids must be >= 0");
+  return span;
+}
+
+EventKind event_kind(std::string const& name);  // THROWS: ContractError for an unknown name
+
+void bind_requests(py::module_& module, py::class_<ManagerHandle>& manager);
+void bind_steps(py::module_& module, py::class_<ManagerHandle>& manager);
+void bind_claims(py::module_& module, py::class_<ManagerHandle>& manager);
+void bind_events(py::module_& module, py::class_<ManagerHandle>& manager);
+void bind_watch(py::module_& module, py::class_<ManagerHandle>& manager);
+
+}  // namespace residentkv::bindings

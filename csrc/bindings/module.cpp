@@ -1,0 +1,49 @@
+// residentkv._core: lists of names. Contracts are in the headers the names come from.
+#include "bindings/manager_handle.hpp"
+
+namespace residentkv::bindings {
+
+namespace {
+
+// Native errors surface as the classes of residentkv.contract.errors.
+void register_errors() {
+  static py::object const contract_error = py::module_::import("residentkv.contract.errors").attr("ContractError");
+  static py::object const invariant_error = py::module_::import("residentkv.contract.errors").attr("InvariantError");
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (ContractError const& error) {
+      py::set_error(contract_error, error.what());
+    } catch (InvariantError const& error) {
+      py::set_error(invariant_error, error.what());
+    }
+  });
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "Native block manager of residentkv; see csrc/manager/block_manager.hpp.";
+  register_errors();
+  py::class_<ManagerHandle> manager(module, "BlockManager", "Requests over a fixed pool of KV blocks; csrc/manager/block_manager.hpp.");
+  manager.def(py::init([](std::uint32_t usable_blocks, std::uint32_t block_size, bool null_block, std::uint32_t max_requests,
+                          std::uint32_t max_blocks_per_request, std::uint64_t hash_seed, bool block_events, bool retain_events) {
+                return std::make_unique<ManagerHandle>(BlockManager::Options{.usable_blocks = usable_blocks,
+                                                                             .block_size = block_size,
+                                                                             .null_block = null_block,
+                                                                             .max_requests = max_requests,
+                                                                             .max_blocks_per_request = max_blocks_per_request,
+                                                                             .hash_seed = hash_seed,
+                                                                             .block_events = block_events,
+                                                                             .retain_events = retain_events});
+              }),
+              py::kw_only(), py::arg("usable_blocks"), py::arg("block_size"), py::arg("null_block"), py::arg("max_requests"),
+              py::arg("max_blocks_per_request"), py::arg("hash_seed"), py::arg("block_events"), py::arg("retain_events"));
+  bind_requests(module, manager);
+  bind_steps(module, manager);
+  bind_claims(module, manager);
+  bind_events(module, manager);
+  bind_watch(module, manager);
+}
+
+}  // namespace residentkv::bindings

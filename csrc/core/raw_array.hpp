@@ -1,0 +1,61 @@
+#pragma once
+// A growable array of plain values whose memory is touched only where it is used: a pool of a million blocks is created in microseconds
+// because the pages of its tail do not exist yet. Growing keeps contents (realloc, which moves page tables, not pages, for large sizes).
+// Fill::kNone leaves new elements indeterminate: the owner keeps a high-water mark and never reads above it. Fill::kZero zeroes them.
+// Thread safety: none.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace residentkv {
+
+enum class Fill : std::uint8_t { kNone, kZero };
+
+template <typename T, Fill kFill = Fill::kNone>
+class RawArray {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  RawArray() = default;
+  explicit RawArray(std::size_t size) { grow(size); }
+  ~RawArray() { std::free(data_); }
+  RawArray(RawArray&& other) noexcept : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  RawArray& operator=(RawArray&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  RawArray(RawArray const&) = delete;
+  RawArray& operator=(RawArray const&) = delete;
+
+  // Makes the array at least `size` long.  THROWS: std::bad_alloc, array unchanged.
+  void grow(std::size_t size) {
+    if (size <= size_) return;
+    if (kFill == Fill::kZero && data_ == nullptr) {
+      data_ = static_cast<T*>(std::calloc(size, sizeof(T)));  // calloc maps zero pages; memset would touch them
+      if (data_ == nullptr) throw std::bad_alloc();
+    } else {
+      void* grown = std::realloc(data_, size * sizeof(T));
+      if (grown == nullptr) throw std::bad_alloc();
+      data_ = static_cast<T*>(grown);
+      if constexpr (kFill == Fill::kZero) std::memset(static_cast<void*>(data_ + size_), 0, (size - size_) * sizeof(T));
+    }
+    size_ = size;
+  }
+
+  [[nodiscard]] T& operator[](std::size_t i) noexcept { return data_[i]; }
+  [[nodiscard]] T const& operator[](std::size_t i) const noexcept { return data_[i]; }
+  [[nodiscard]] T* data() noexcept { return data_; }
+  [[nodiscard]] T const* data() const noexcept { return data_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace residentkv

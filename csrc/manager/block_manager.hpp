@@ -1,0 +1,216 @@
+#pragma once
+// Requests over the ledger: admission, steps, claims, faults. Mechanism only: it answers with numbers and never chooses which claim gives way.
+//
+// A step is planned, run by the model, and committed or failed; at most two are in flight and they retire in order. Blocks named by a step in
+// flight are not given to anybody else before it retires: finish, preempt and rewind wait for it, row by row.
+//
+// Invariants: those of the ledger (INV-1, 2, 4..7).  INV-8: num_committed <= num_written <= num_planned <= blocks held, per request.  INV-9: a
+// block's ref_count is the number of requests that hold it, plus the steps it waits for.  INV-10: steps retire in the order they were planned.
+// Complexity: admit, resume, finish O(blocks of the request); plan and commit O(rows + new slots + new blocks); independent of the number of
+// claims. Thread safety: none; bindings serialise calls (manager/gate.hpp). Strong guarantee for ContractError: thrown before anything changes.
+#include <array>
+#include <cstdint>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "manager/block_ledger.hpp"
+#include "manager/decision.hpp"
+#include "manager/request_table.hpp"
+#include "manager/step_buffers.hpp"
+
+namespace residentkv {
+
+// Content a caller names. extras: one per full block, may be shorter; the caller keeps the references.
+struct Content {
+  RootId root{0};
+  std::span<std::int32_t const> tokens;
+  std::span<ExtraId const> extras;
+};
+
+// What a request wants of the pool.
+struct Demand {
+  Content content;
+  std::uint32_t peak_blocks = 0;  // |A(r)|
+};
+
+// A caller's memory for a step's arrays, instead of the rotating sets.
+struct StepTarget {
+  std::int32_t* block_table = nullptr;  // [num_rows, width], in batch order
+  std::size_t num_rows = 0;
+  std::size_t width = 0;
+  std::int32_t* slot_mapping = nullptr;  // [num_tokens]
+  std::size_t num_tokens = 0;
+};
+
+struct PlannedStep {
+  StepId step{0};
+  std::uint32_t num_rows = 0;
+  std::uint32_t num_tokens = 0;
+};
+
+// Why a step was not planned; nothing changed.
+struct Shortage {
+  bool deadline_due = false;
+  std::uint32_t shortfall = 0;   // blocks
+  std::vector<RowId> rows;       // without room, in batch order
+  RowId refused_row = kNoRow;    // planned further than the claims leave it
+};
+
+// A row entry that now names the canonical block of its content.
+struct Replaced {
+  RowId row;
+  std::uint32_t index;
+  BlockId old_block;
+  BlockId new_block;
+};
+
+enum class ClaimOutcome : std::uint8_t { kAccepted, kNoCapacity, kOverBudget };
+
+struct ClaimRequest {
+  Content content;  // tokens: exactly the footprint
+  std::uint32_t predicate_start;
+  std::uint32_t predicate_end;
+  ClaimMode mode;
+  std::uint32_t max_protected_blocks;  // the pool's budget for |P|
+  Moment deadline;
+};
+
+struct ClaimAnswer {
+  ClaimOutcome outcome = ClaimOutcome::kAccepted;
+  ClaimId claim = kNoClaim;
+  bool materialized = false;
+  std::uint32_t protected_blocks = 0;             // |P u c|
+  std::uint32_t protected_union_held_blocks = 0;  // |P u c u held|
+  std::uint32_t largest_union_blocks = 0;         // max over admitted r of |P u c u A(r)|; at least |P u c|
+};
+
+class BlockManager {
+ public:
+  struct Options {
+    std::uint32_t usable_blocks;
+    std::uint32_t block_size;
+    bool null_block;
+    std::uint32_t max_requests;
+    std::uint32_t max_blocks_per_request;
+    std::uint64_t hash_seed;
+    bool block_events;
+    bool retain_events;
+  };
+  explicit BlockManager(Options options);  // REQUIRES: positive sizes, slots fit int32.
+
+  [[nodiscard]] Options const& options() const noexcept { return options_; }
+  [[nodiscard]] BlockLedger& ledger() noexcept { return ledger_; }
+  [[nodiscard]] RequestTable const& requests() const noexcept { return requests_; }
+  [[nodiscard]] StepBuffers const& buffers() const noexcept { return buffers_; }
+  [[nodiscard]] std::uint64_t num_steps_planned() const noexcept { return num_planned_; }
+  [[nodiscard]] std::size_t num_steps_in_flight() const noexcept { return in_flight_.size(); }
+  [[nodiscard]] std::uint64_t num_query_tokens() const noexcept { return num_query_tokens_; }
+  [[nodiscard]] std::uint64_t num_hit_tokens() const noexcept { return num_hit_tokens_; }
+  [[nodiscard]] std::size_t metadata_bytes() const noexcept;
+
+  // --- requests (block_manager_requests.cpp) ---
+  struct Admission {
+    RequestKey key;
+    Content content;
+    std::int64_t max_new_tokens;  // negative: as planned so far
+    bool future_reuse;
+  };
+  // Takes all blocks of the prompt, reusing what is cached, or changes nothing and says why not.
+  [[nodiscard]] Decision admit(Admission const& admission, std::int64_t now_ns);
+  [[nodiscard]] Decision fork(RowId parent, RequestKey key, std::int64_t now_ns);
+  void preempt(RowId row);  // REQUIRES: running.
+  [[nodiscard]] Decision resume(RowId row, std::int64_t now_ns);  // REQUIRES: preempted and no step in flight with it.
+  void finish(RowId row);
+  void rewind(RowId row, std::uint32_t num_tokens);  // REQUIRES: num_committed <= num_tokens <= num_planned, running.
+  // What `demand` would be answered now; changes nothing.
+  [[nodiscard]] Decision assess(Demand const& demand);
+  [[nodiscard]] Demand demand_of(RowId row, std::uint32_t num_tokens) const;  // of an admitted request that grows by num_tokens
+  [[nodiscard]] Demand demand_of(Content const& content, std::int64_t max_new_tokens) const;
+
+  // --- steps (block_manager_steps.cpp) ---
+  // The next counts[i] slots of rows[i], for every i, or nothing.  REQUIRES: rows running and distinct, counts positive and within what the
+  // requests declared, fewer than two steps in flight.
+  [[nodiscard]] std::variant<PlannedStep, Shortage> plan_step(std::span<std::int32_t const> rows, std::span<std::int32_t const> counts,
+                                                              std::int64_t now_ns, StepTarget const* target);
+  // The first num_valid[i] (empty: all) planned tokens of each row are written. token_ids: ids of those that are not known yet, in batch order.
+  // REQUIRES: the oldest step in flight, as many ids as tokens unknown.  Returns replaced row entries, valid until the next call.
+  [[nodiscard]] std::span<Replaced const> commit_step(StepId step, std::span<std::int32_t const> num_valid,
+                                                      std::span<std::int32_t const> token_ids);
+  // Nothing of the step was written. Later steps were planned on top of it and fail with it. Returns all that failed, oldest first.
+  std::vector<StepId> fail_step(StepId step);
+
+  // --- claims (block_manager_claims.cpp) ---
+  [[nodiscard]] ClaimAnswer accept_claim(ClaimRequest const& request, std::int64_t now_ns);
+  std::uint64_t end_claim(ClaimId claim, EventKind ended_by, std::int64_t now_ns);  // REQUIRES: live claim; demoted, expired or released.
+  [[nodiscard]] std::vector<ClaimId> due_claims() const { return ledger_.deadlines().due(crossed_); }
+  [[nodiscard]] Region& live_region(ClaimId claim);  // THROWS: ContractError unless live.
+
+  // --- faults (block_manager_faults.cpp) ---
+  std::vector<RowId> invalidate(std::span<std::int32_t const> blocks, std::uint16_t cause, std::int64_t now_ns);  // REQUIRES: no step in flight.
+  std::vector<RowId> reset(std::int64_t now_ns);  // REQUIRES: no step in flight, no live claim.
+  void check() const;                             // every invariant.  O(blocks + nodes + footprints + rows).
+
+ private:
+  friend class Conflict;
+  struct Step {
+    struct Entry {
+      RowId row;
+      std::uint32_t first;  // position of the first planned token
+      std::uint32_t count;
+      std::uint32_t epoch;  // of the row when it was planned
+    };
+    std::vector<Entry> entries;
+    std::vector<BlockId> given_back;  // released when the step retires
+  };
+  [[nodiscard]] Step& step(std::uint64_t number) noexcept { return steps_[number % StepBuffers::kNumSets]; }
+
+  // One look at a demand: the chain's nodes are left in nodes_ and hashes_.
+  struct Look {
+    Decision decision;
+    std::uint32_t num_reused = 0;
+    std::uint32_t num_cached_reused = 0;
+  };
+  [[nodiscard]] Look look(Demand const& demand);
+  [[nodiscard]] Outcome judge(Decision const& decision) const noexcept;
+  void occupy(RowId row, Look const& look);
+  void give_back(RowId row);
+  void retire_row(RowId row);
+  void stop_filling(std::span<BlockLedger::Filling const> stopped);
+  void release_later(RowId row, BlockId block);
+  [[nodiscard]] std::uint32_t num_protected_on_chain(RowId row);
+  void record_admission(Request const& request, Decision const& decision);
+
+  struct Growth {
+    std::uint32_t num_blocks = 0;
+    bool is_refused = false;
+  };
+  [[nodiscard]] Growth growth(RowId row, std::uint32_t count);
+  void grow(RowId row, std::uint32_t count, Reservation& reservation, std::vector<BlockCopy>& copies);
+  std::int32_t* map_slots(RowId row, std::uint32_t count, std::int32_t* slot) noexcept;
+  void write_target(StepTarget const& target, std::span<std::int32_t const> rows) const noexcept;
+  void commit_entry(Step::Entry const& entry, std::uint32_t num_valid, std::int32_t const*& token_ids);
+  void make_token_room(RowId row, std::uint32_t num_tokens);
+  // Ids of the step's valid tokens that the caller has to name, row by row.
+  [[nodiscard]] std::uint32_t num_unknown(Step::Entry const& entry, std::uint32_t num_valid) const noexcept;
+  void publish(RowId row);
+
+  Options options_;
+  BlockLedger ledger_;
+  RequestTable requests_;
+  StepBuffers buffers_;
+  std::array<Step, StepBuffers::kNumSets> steps_;
+  std::uint64_t num_planned_ = 0;
+  std::uint32_t num_plan_calls_ = 0;  // also those that were answered Shortage
+  std::vector<std::uint64_t> in_flight_;  // at most two, oldest first; numbers are never used twice
+  Moment crossed_{.step = 0, .allocations = 0, .now_ns = 0};  // of the last call that was answered kDeadlineDue
+  std::vector<Replaced> replaced_;
+  std::vector<NodeId> nodes_;  // scratch of look()
+  std::vector<std::uint64_t> hashes_;
+  std::uint64_t num_query_tokens_ = 0;
+  std::uint64_t num_hit_tokens_ = 0;
+  std::uint64_t num_conflicts_ = 0;
+  std::uint64_t version_ = 0;  // changes with every change of state; a Conflict is valid for one
+};
+
+}  // namespace residentkv

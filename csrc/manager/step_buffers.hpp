@@ -1,0 +1,79 @@
+#pragma once
+// What a planned step hands to the model: block tables, slot mapping, context lengths. Three sets rotate, so a step's arrays stay untouched while
+// two later steps are planned. A row's entries persist: only what changed since a set last saw the row is written.
+//
+// Entries beyond a row's blocks hold `padding` (0 with a null block, else -1).
+// Thread safety: none. Memory is reserved up front and touched on use.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/ids.hpp"
+#include "core/raw_array.hpp"
+
+namespace residentkv {
+
+struct BlockCopy {
+  std::int32_t source;
+  std::int32_t target;
+};
+
+class StepBuffers {
+ public:
+  static constexpr std::uint32_t kNumSets = 3;
+  struct Options {
+    std::uint32_t max_requests;
+    std::uint32_t max_blocks_per_request;
+    std::uint64_t max_tokens;  // per step
+    std::int32_t padding;
+  };
+  struct Set {
+    RawArray<std::int32_t, Fill::kZero> block_table;  // [max_requests, max_blocks_per_request]
+    RawArray<std::int32_t> slot_mapping;              // [max_tokens]
+    RawArray<std::int32_t> rows;                      // [max_requests]
+    RawArray<std::int32_t> context_lens;              // [max_requests]
+    std::vector<BlockCopy> copies;
+    std::vector<std::uint32_t> synced;  // per row: entries that are up to date
+    std::vector<std::uint32_t> filled;  // per row: entries ever written since the last padding
+  };
+
+  explicit StepBuffers(Options options) : options_(options) {
+    for (Set& set : sets_) {
+      set.block_table.grow(std::size_t{options.max_requests} * options.max_blocks_per_request);
+      set.slot_mapping.grow(options.max_tokens);
+      set.rows.grow(options.max_requests);
+      set.context_lens.grow(options.max_requests);
+      set.synced.resize(options.max_requests, 0);
+      set.filled.resize(options.max_requests, options.padding == 0 ? 0 : options.max_blocks_per_request);
+    }
+  }
+
+  [[nodiscard]] Options const& options() const noexcept { return options_; }
+  [[nodiscard]] Set& set(std::uint64_t step) noexcept { return sets_[step % kNumSets]; }
+  [[nodiscard]] Set const& set(std::uint64_t step) const noexcept { return sets_[step % kNumSets]; }
+
+  // The row's entries from `index` on changed.  O(1).
+  void touch(RowId row, std::uint32_t index) noexcept {
+    for (Set& set : sets_) set.synced[index_of(row)] = std::min(set.synced[index_of(row)], index);
+  }
+  // Brings the row up to date in one set.  O(entries changed since it last was).
+  void sync(Set& set, RowId row, std::span<BlockId const> blocks) noexcept {
+    std::uint32_t const from = set.synced[index_of(row)];
+    auto const size = static_cast<std::uint32_t>(blocks.size());
+    if (from == size && set.filled[index_of(row)] <= size) return;
+    std::int32_t* entries = set.block_table.data() + std::size_t{index_of(row)} * options_.max_blocks_per_request;
+    for (std::uint32_t i = from; i < size; ++i) entries[i] = static_cast<std::int32_t>(index_of(blocks[i]));
+    for (std::uint32_t i = size; i < set.filled[index_of(row)]; ++i) entries[i] = options_.padding;
+    set.synced[index_of(row)] = size;
+    set.filled[index_of(row)] = size;
+  }
+
+ private:
+  Options options_;
+  std::array<Set, kNumSets> sets_;
+};
+
+}  // namespace residentkv

@@ -1,0 +1,120 @@
+#pragma once
+// An exact index of token chains: a trie whose nodes are blocks of tokens, one root per cache identity. Two chains share a node only when the
+// identity, every token and every extra key up to it are equal; the hash finds candidates, tokens decide.
+//
+// A node may name a block that holds its KV ("backed") or not (planned by a claim). The index does not know who may be evicted (alloc/ does):
+// it only refuses to forget a node that still has children.
+//
+// Invariants: (1) an attached node is found from its parent, tokens and extra key, and from nothing else.  (2) num_children counts nodes whose
+// parent it is.  (3) A detached node and its descendants are found by nobody.
+// Complexity: O(block_size) per block looked up or inserted, expected; never O(nodes) except where said. Thread safety: none.
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/check.hpp"
+#include "core/ids.hpp"
+#include "core/raw_array.hpp"
+#include "prefix/extra_keys.hpp"
+#include "prefix/token_hash.hpp"
+
+namespace residentkv {
+
+// One block's worth of a chain, as the caller holds it.
+struct ChainBlock {
+  std::int32_t const* tokens;  // [block_size]
+  ExtraId extra;
+  std::uint64_t hash;  // of the chain up to and including this block
+};
+
+class PrefixIndex {
+ public:
+  struct Options {
+    std::uint32_t block_size;
+    std::uint32_t expected_nodes;  // sizes the table; more are accepted, at the price of growing it
+    std::uint64_t hash_seed;
+  };
+  explicit PrefixIndex(Options options);
+  PrefixIndex(PrefixIndex const&) = delete;
+  PrefixIndex& operator=(PrefixIndex const&) = delete;
+
+  [[nodiscard]] TokenHash const& hash() const noexcept { return hash_; }
+  [[nodiscard]] ExtraKeys& extra_keys() noexcept { return extra_keys_; }
+
+  // The parent of a chain's first node. A root is a number, not a stored node: unknown roots are merely empty.  REQUIRES: root < 2^31 - 1.
+  [[nodiscard]] static NodeId root(RootId root) noexcept { return NodeId{index_of(root) | kRootBit}; }
+  [[nodiscard]] static bool is_root(NodeId node) noexcept { return (index_of(node) & kRootBit) != 0 && node != kNoNode; }
+
+  [[nodiscard]] NodeId find(NodeId parent, ChainBlock const& block) const noexcept;  // kNoNode when absent
+
+  // Appends to `nodes` the longest chain of existing nodes that spells `tokens`, backed or not, and to `hashes` the chain hash of each.
+  // extras: per block, may be shorter than the chain (missing means none).  O(blocks found), with lookups in flight together.
+  void walk(RootId root, std::span<std::int32_t const> tokens, std::span<ExtraId const> extras, std::vector<NodeId>& nodes,
+            std::vector<std::uint64_t>& hashes) const;
+
+  // Adds a node without a block.  REQUIRES: absent (checked by the caller's find()).  THROWS: std::bad_alloc, unchanged.
+  NodeId insert(NodeId parent, ChainBlock const& block);
+  void erase(NodeId node);   // REQUIRES: no children.
+  void detach(NodeId node);  // nobody can find it or its descendants again; its records stay until erased.  REQUIRES: attached.
+
+  [[nodiscard]] BlockId block(NodeId node) const noexcept { return nodes_[index_of(node)].block; }
+  void set_block(NodeId node, BlockId block) noexcept { nodes_[index_of(node)].block = block; }
+  [[nodiscard]] NodeId parent(NodeId node) const noexcept { return nodes_[index_of(node)].parent; }
+  [[nodiscard]] std::uint32_t position(NodeId node) const noexcept { return nodes_[index_of(node)].position & ~kDetachedBit; }
+  [[nodiscard]] std::uint32_t num_children(NodeId node) const noexcept { return nodes_[index_of(node)].num_children; }
+  [[nodiscard]] ExtraId extra(NodeId node) const noexcept { return nodes_[index_of(node)].extra; }
+  [[nodiscard]] static RootId root_id(NodeId root) noexcept { return RootId{index_of(root) & ~kRootBit}; }  // REQUIRES: is_root(root)
+  [[nodiscard]] bool is_detached(NodeId node) const noexcept { return (nodes_[index_of(node)].position & kDetachedBit) != 0; }
+  [[nodiscard]] std::span<std::int32_t const> tokens(NodeId node) const noexcept {
+    return {&tokens_[std::size_t{index_of(node)} * options_.block_size], options_.block_size};
+  }
+
+  [[nodiscard]] std::uint32_t num_nodes() const noexcept { return num_nodes_; }
+  [[nodiscard]] std::uint32_t node_limit() const noexcept { return fresh_; }  // every node id ever used is below
+  [[nodiscard]] bool exists(NodeId node) const noexcept { return index_of(node) < fresh_ && nodes_[index_of(node)].parent != kNoNode; }
+  [[nodiscard]] std::size_t metadata_bytes() const noexcept { return nodes_.size() * sizeof(Node) + slots_.size() * sizeof(Slot); }
+
+  void prefetch(NodeId node) const noexcept {
+    if (node != kNoNode) __builtin_prefetch(&nodes_[index_of(node)]);
+  }
+  void prefetch_slot(std::uint64_t hash) const noexcept { __builtin_prefetch(&slots_[static_cast<std::uint32_t>(hash) & mask_]); }
+
+  void check() const;  // invariants (1) and (2).  O(nodes).  THROWS: InvariantError.
+
+ private:
+  static constexpr std::uint32_t kRootBit = 0x80000000U;
+  static constexpr std::uint32_t kDetachedBit = 0x80000000U;
+  struct Node {
+    NodeId parent;  // kNoNode: unused
+    std::uint32_t hash;
+    ExtraId extra;
+    BlockId block;  // unused nodes: next free node
+    std::uint32_t num_children;
+    std::uint32_t position;  // in the chain, from 0; kDetachedBit
+  };
+  static_assert(sizeof(Node) == 24);
+  // Open addressing, linear probing, at most half full. The stored hash answers most probes without touching the node.
+  struct Slot {
+    std::uint32_t hash;
+    std::uint32_t node_plus_one;  // 0: empty
+  };
+
+  [[nodiscard]] bool spells(Node const& node, std::uint32_t index, NodeId parent, ChainBlock const& block) const noexcept;
+  void link(std::uint32_t hash, NodeId node) noexcept;
+  void unlink(NodeId node);
+  void grow_slots();
+
+  Options options_;
+  TokenHash hash_;
+  ExtraKeys extra_keys_;
+  RawArray<Node> nodes_;
+  RawArray<std::int32_t> tokens_;  // [node][block_size]
+  RawArray<Slot, Fill::kZero> slots_;
+  std::uint32_t mask_ = 0;
+  std::uint32_t num_linked_ = 0;
+  std::uint32_t num_nodes_ = 0;
+  std::uint32_t fresh_ = 0;
+  NodeId free_head_ = kNoNode;
+};
+
+}  // namespace residentkv

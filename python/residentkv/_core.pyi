@@ -1,0 +1,277 @@
+"""Typed surface of the native module (csrc/bindings). The contracts are in the C++ headers named beside each class."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32Array = NDArray[np.int32]
+UInt32Array = NDArray[np.uint32]
+UInt8Array = NDArray[np.uint8]
+
+# csrc/core/ids.hpp
+NO_CLAIM: Final[int]
+NO_REQUEST: Final[int]
+
+# csrc/core/event.hpp: codes of EventKind, in the order of the names in contract/events.py
+EVENT_KINDS: Final[tuple[str, ...]]
+VICTIM_REASONS: Final[tuple[str, ...]]
+
+# csrc/manager/decision.hpp
+ADMITTED: Final[int]
+DEFERRED: Final[int]
+REFUSED: Final[int]
+CAPACITY_REQUIRED: Final[int]
+DEADLINE_DUE: Final[int]
+
+# csrc/alloc/region_table.hpp
+MODE_PROTECTING: Final[int]
+MODE_SOFT: Final[int]
+MODE_BEST_EFFORT: Final[int]
+
+# csrc/manager/claim_answer.hpp
+CLAIM_ACCEPTED: Final[int]
+CLAIM_NO_CAPACITY: Final[int]
+CLAIM_OVER_BUDGET: Final[int]
+
+class Decision:
+    """Numbers of one admission (csrc/manager/decision.hpp). All counts are blocks unless named otherwise."""
+
+    @property
+    def outcome(self) -> int: ...
+    @property
+    def row(self) -> int: ...
+    @property
+    def num_cached_tokens(self) -> int: ...
+    @property
+    def peak_blocks(self) -> int: ...
+    @property
+    def new_blocks(self) -> int: ...
+    @property
+    def available_blocks(self) -> int: ...
+    @property
+    def protected_blocks(self) -> int: ...
+    @property
+    def protected_union_peak_blocks(self) -> int: ...
+    @property
+    def resident_plus_active_blocks(self) -> int: ...
+    @property
+    def num_filled_blocks(self) -> int: ...
+
+class Conflict:
+    """Which claims stand in the way of one demand (csrc/manager/conflict.hpp). Valid until the manager next changes."""
+
+    @property
+    def decision(self) -> Decision: ...
+    @property
+    def claims(self) -> UInt32Array: ...  # blocking claims: by blocks in the way descending, then by acceptance
+    @property
+    def blocks(self) -> Int32Array: ...  # per claim: its blocks that are in the way
+    def sufficient(self, order: UInt32Array) -> UInt32Array: ...  # inclusion-minimal prefix-then-drop subset; empty if none suffices
+
+class ClaimAnswer:
+    """Answer to accept_claim (csrc/manager/claim_answer.hpp)."""
+
+    @property
+    def outcome(self) -> int: ...
+    @property
+    def claim(self) -> int: ...
+    @property
+    def materialized(self) -> bool: ...
+    @property
+    def protected_blocks(self) -> int: ...  # |P u c|
+    @property
+    def protected_union_held_blocks(self) -> int: ...  # |P u c u held|
+    @property
+    def largest_union_blocks(self) -> int: ...  # max over admitted r of |P u c u A(r)|, |P u c| when none
+
+class ClaimFacts:
+    @property
+    def footprint_blocks(self) -> int: ...
+    @property
+    def surviving_blocks(self) -> int: ...
+    @property
+    def leading_blocks(self) -> int: ...
+    @property
+    def predicate_blocks(self) -> int: ...  # start + n
+    @property
+    def predicate_true(self) -> bool: ...
+
+class ClaimNotice:
+    """A transition that happened natively since the last take_claim_notices()."""
+
+    @property
+    def claim(self) -> int: ...
+    @property
+    def kind(self) -> str: ...  # "resident_claim_materialized" | "resident_claim_harmed"
+
+class RequestFacts:
+    @property
+    def request(self) -> int: ...
+    @property
+    def num_known_tokens(self) -> int: ...
+    @property
+    def num_committed_tokens(self) -> int: ...
+    @property
+    def num_written_tokens(self) -> int: ...
+    @property
+    def num_planned_tokens(self) -> int: ...
+    @property
+    def num_blocks(self) -> int: ...
+    @property
+    def peak_blocks(self) -> int: ...
+    @property
+    def status(self) -> str: ...  # "running" | "preempted" | "retiring"
+
+class Counts:
+    """Counters of the whole manager; blocks unless named otherwise."""
+
+    usable: int
+    free: int
+    cached: int
+    active: int
+    resident_idle: int
+    resident_active: int
+    reserved: int
+    filling: int
+    protected: int
+    num_claims: int
+    num_requests: int
+    num_preempted: int
+    num_steps_planned: int
+    num_steps_in_flight: int
+    num_allocations: int
+    num_evictions: int
+    num_nodes: int
+    num_query_tokens: int
+    num_hit_tokens: int
+    num_pending_events: int
+    metadata_bytes: int
+
+class StepBuffers:
+    """Caller-owned memory for plan_step (for example page-locked tensors): `block_table` [rows, width] and `slot_mapping` [tokens], both
+    writable C-contiguous int32. Rows come in batch order. Keeps both alive."""
+
+    def __init__(self, *, block_table: Int32Array, slot_mapping: Int32Array) -> None: ...
+
+class Replaced:
+    """A row entry that now names the canonical block instead of a duplicate (from the next planned step on)."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def old_block(self) -> int: ...
+    @property
+    def new_block(self) -> int: ...
+
+class StepPlan:
+    """One planned step. Arrays are zero-copy views, valid until the third later plan_step (or the caller's own with `out`)."""
+
+    @property
+    def step_id(self) -> int: ...
+    @property
+    def num_tokens(self) -> int: ...
+    @property
+    def rows(self) -> Int32Array: ...  # [batch]
+    @property
+    def block_table(self) -> Int32Array: ...  # [max_requests, max_blocks_per_request], index with rows; with out: [batch, width], batch order
+    @property
+    def slot_mapping(self) -> Int32Array: ...  # [num_tokens], block * block_size + offset
+    @property
+    def context_lens(self) -> Int32Array: ...  # [batch] tokens incl. this step
+    @property
+    def copies(self) -> Int32Array: ...  # [num_copies, 2] (source block, target block): copy before the model writes
+    @property
+    def kv_indptr(self) -> Int32Array: ...  # FlashInfer: [batch + 1]; the three are computed on first access
+    @property
+    def kv_indices(self) -> Int32Array: ...  # [kv_indptr[-1]]
+    @property
+    def kv_last_page_len(self) -> Int32Array: ...  # [batch], 1..block_size
+
+class StepShortage:
+    """Why plan_step changed nothing."""
+
+    @property
+    def deadline_due(self) -> bool: ...
+    @property
+    def rows(self) -> Int32Array: ...  # rows without room, in batch order
+    @property
+    def shortfall(self) -> int: ...
+    @property
+    def refused_row(self) -> int: ...  # a row planned beyond what the claims leave it (max_new_tokens=None), else -1
+
+class BlockManager:
+    def __init__(
+        self,
+        *,
+        usable_blocks: int,
+        block_size: int,
+        null_block: bool,
+        max_requests: int,
+        max_blocks_per_request: int,
+        hash_seed: int,
+        block_events: bool,
+        retain_events: bool,
+    ) -> None: ...
+
+    # requests -- request: caller's 64-bit key; root: caller's number of a cache identity; max_new_tokens -1 = as planned so far;
+    # extra_keys: None or one bytes/None per full block (missing tail = None)
+    def admit(self, request: int, root: int, tokens: Int32Array, max_new_tokens: int, extra_keys: Sequence[bytes | None] | None, future_reuse: bool, now_ns: int) -> Decision: ...
+    def fork(self, row: int, request: int, now_ns: int) -> Decision: ...
+    def preempt(self, row: int) -> None: ...
+    def resume(self, row: int, now_ns: int) -> Decision: ...
+    def finish(self, row: int) -> None: ...
+    def rewind(self, row: int, num_tokens: int) -> None: ...
+    def request_facts(self, row: int) -> RequestFacts: ...
+    def request_tokens(self, row: int) -> Int32Array: ...  # copy
+    def request_blocks(self, row: int) -> Int32Array: ...  # copy
+
+    # steps
+    def plan_step(self, rows: Int32Array, num_tokens: Int32Array, now_ns: int, out: StepBuffers | None = None) -> StepPlan | StepShortage: ...
+    def commit_step(self, step_id: int, num_valid: Int32Array | None, token_ids: Int32Array | None) -> tuple[Replaced, ...]: ...
+    def fail_step(self, step_id: int) -> tuple[int, ...]: ...  # it and every later step in flight
+
+    # claims
+    def accept_claim(
+        self,
+        *,
+        root: int,
+        tokens: Int32Array,
+        extra_keys: Sequence[bytes | None] | None,
+        footprint_blocks: int,
+        predicate_start: int,
+        predicate_blocks: int,
+        mode: int,
+        max_protected_blocks: int,
+        deadline_step: int,
+        deadline_allocations: int,
+        deadline_ns: int,
+        now_ns: int,
+    ) -> ClaimAnswer: ...  # deadlines absolute, -1 = none; changes nothing unless CLAIM_ACCEPTED
+    def end_claim(self, claim: int, event_kind: str, now_ns: int) -> int: ...  # records the event, then ends protection; event sequence
+    def set_deadline(self, claim: int, deadline_step: int, deadline_allocations: int, deadline_ns: int) -> None: ...
+    def due_claims(self) -> UInt32Array: ...  # due as of the call that last answered DEADLINE_DUE, earliest first
+    def claim_facts(self, claim: int) -> ClaimFacts: ...
+    def claim_blocks(self, claim: int) -> Int32Array: ...  # [footprint] block ids, -1 where not computed
+    def take_claim_notices(self) -> list[ClaimNotice]: ...
+    def conflict(self, root: int, tokens: Int32Array, max_new_tokens: int, extra_keys: Sequence[bytes | None] | None) -> Conflict: ...
+    def conflict_of_row(self, row: int, num_tokens: int) -> Conflict: ...  # resume (num_tokens 0) or growth by num_tokens of an admitted request
+
+    # faults
+    def invalidate(self, block_ids: Int32Array, cause: int, now_ns: int) -> Int32Array: ...  # rows it preempted; cause: caller's number, comes back in events
+    def reset(self, now_ns: int) -> Int32Array: ...  # rows it preempted; REQUIRES every claim ended by the caller
+
+    # events
+    def record_event(self, kind: str, claim: int, request: int, now_ns: int) -> int: ...  # event sequence
+    def drain_events(self) -> NDArray[np.void]: ...  # structured array, fields as csrc/core/event.hpp
+
+    # watch
+    def counts(self) -> Counts: ...
+    def block_states(self) -> UInt8Array: ...  # per row of storage: 0 free, 1 cached, 2 active, 3 resident idle, 4 resident active, 5 null
+    def check_invariants(self) -> None: ...  # O(blocks + nodes + rows); raises InvariantError
+    def close(self) -> None: ...
+    @property
+    def poisoned(self) -> str | None: ...

@@ -1,0 +1,117 @@
+"""What to do to which claims when a demand does not fit: a pure function of a snapshot.
+
+The snapshot carries sequences that the runtime already has; a claim costs Python work here only if it declared a
+value or permits an action, so a conflict with thousands of hard claims costs little more than one with a few.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from residentkv.contract.claim import ClaimAction
+
+ClaimKey = int  # the runtime's number of an accepted claim
+
+
+class RelaxOrder(str, Enum):
+    """Which claims give way first."""
+
+    LEAST_VALUE = (
+        "least_value"  # lowest predicted_value * confidence; claims without a prediction last, by blocks in the way
+    )
+    MOST_BLOCKS = "most_blocks"  # most blocks in the way, so few claims are touched
+
+
+@dataclass(frozen=True, slots=True)
+class ArbiterPolicy:
+    """How conflicts are settled.
+
+    Parameters
+    ----------
+    name : what events report as `policy`.
+    actions : actions the runtime may take on claims that permit them; empty defers or refuses every conflict.
+    order : which claims give way first.
+    """
+
+    name: str = "relax_least_value"
+    actions: tuple[ClaimAction, ...] = tuple(ClaimAction)
+    order: RelaxOrder = RelaxOrder.LEAST_VALUE
+
+
+RELAX_LEAST_VALUE: Final = ArbiterPolicy()
+PRESERVE_CLAIMS: Final = ArbiterPolicy(name="preserve_claims", actions=())
+
+
+@dataclass(frozen=True, slots=True)
+class ConflictSnapshot:
+    """One demand that does not fit, and the claims around it.
+
+    Parameters
+    ----------
+    blocking : claims in the way, by blocks in the way descending, then by acceptance. Plain ints are fastest.
+    values : predicted_value * confidence of the accepted claims that declared one.
+    actions : for each accepted claim that permits any, the actions possible now, in its order of preference.
+    sufficient : given claims in order, an inclusion-minimal subset whose end admits the demand (add in order until it
+        fits, then drop in reverse what is not needed); empty if all of them do not suffice. Must change nothing.
+    """
+
+    blocking: Sequence[ClaimKey]
+    values: Mapping[ClaimKey, float]
+    actions: Mapping[ClaimKey, Sequence[ClaimAction]]
+    sufficient: Callable[[Sequence[ClaimKey]], Sequence[ClaimKey]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer.
+
+    Parameters
+    ----------
+    actions : what to do, in order, so that the demand fits; empty if nothing permitted helps.
+    sufficient : claims whose end would admit the demand, permitted or not: what the conflict record names.
+    """
+
+    actions: tuple[tuple[ClaimKey, ClaimAction], ...]
+    sufficient: tuple[ClaimKey, ...]
+
+
+def arbitrate(snapshot: ConflictSnapshot, policy: ArbiterPolicy) -> Plan:
+    """Choose the fewest, least valuable claims to act on, or none.
+
+    Claims are acted on only if that admits the demand: ending a claim and refusing the request anyway serves nobody.
+    O(b) for b blocking claims, plus O(k log k) for the k that declared a value, plus two calls of `sufficient`.
+    """
+    ordered = _policy_order(snapshot, policy.order)
+    chosen = _permitted(ordered, snapshot.actions, policy.actions)
+    relaxed = snapshot.sufficient(list(chosen)) if chosen else ()
+    return Plan(
+        actions=tuple((claim, chosen[claim]) for claim in relaxed),
+        sufficient=tuple(snapshot.sufficient(ordered)) if ordered else (),
+    )
+
+
+def _policy_order(snapshot: ConflictSnapshot, order: RelaxOrder) -> Sequence[ClaimKey]:
+    values = snapshot.values
+    if order is RelaxOrder.MOST_BLOCKS or not values:
+        return snapshot.blocking
+    valued = [claim for claim in snapshot.blocking if claim in values]
+    unvalued = [claim for claim in snapshot.blocking if claim not in values]
+    return sorted(valued, key=values.__getitem__) + unvalued  # a stable sort: equal values stay in blocking order
+
+
+def _permitted(
+    ordered: Sequence[ClaimKey],
+    actions: Mapping[ClaimKey, Sequence[ClaimAction]],
+    allowed: tuple[ClaimAction, ...],
+) -> dict[ClaimKey, ClaimAction]:
+    """Pick the first action each claim permits among `allowed`, in the given order of claims."""
+    # `allowed` is a tuple: membership compares identities there, a set would hash every enum member in Python.
+    chosen: dict[ClaimKey, ClaimAction] = {}
+    if actions and allowed:
+        for claim in ordered:
+            for action in actions.get(claim, ()):
+                if action in allowed:
+                    chosen[claim] = action
+                    break
+    return chosen

@@ -1,0 +1,1 @@
+"""Watching a run: sinks that take its events, and reading a trace back."""

@@ -1,0 +1,1 @@
+"""The demo: claims kept, requests refused and deferred, tokens identical; every verdict computed from what happened."""

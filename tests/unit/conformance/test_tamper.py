@@ -1,0 +1,76 @@
+"""Every lie changes what it says it changes, and the numbers look honest again."""
+
+import pytest
+
+from residentkv.conformance import tamper
+from unit.conformance.script import Script
+
+EVENTS = Script().accept().materialize().victim(7).claim("claim_demoted").events
+
+
+def names(events):
+    return [event["event"].removeprefix("resident_") for event in events]
+
+
+ORDER = names(EVENTS)
+
+
+def test_the_honest_events():
+    assert ORDER == [
+        "claim_submitted",
+        "claim_accepted",
+        "block_materialized",
+        "block_materialized",
+        "claim_materialized",
+        "allocation_victim_selected",
+        "claim_demoted",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lie", "expected"),
+    [
+        (tamper.emit_nothing(), []),
+        (tamper.drop("resident_block_materialized"), [*ORDER[:2], *ORDER[4:]]),
+        (
+            tamper.move_behind("resident_block_materialized", "resident_claim_demoted"),
+            [*ORDER[:2], *ORDER[4:], *ORDER[2:4]],
+        ),
+        (
+            tamper.insert_behind(
+                "resident_block_materialized", lambda events: tamper.invented(events[0], "future_reuse_denied", {})
+            ),
+            [*ORDER[:4], "future_reuse_denied", *ORDER[4:]],
+        ),
+    ],
+)
+def test_lies_about_order(lie, expected):
+    told = lie(EVENTS)
+    assert names(told) == expected
+    assert [event["event_sequence"] for event in told] == list(range(len(told)))
+
+
+def test_an_edit_touches_one_kind_of_event():
+    told = tamper.edit("resident_claim_demoted", {"protection_mode": "demotable"})(EVENTS)
+    assert [event.get("protection_mode") for event in told[-3:]] == ["hard_protected", None, "demotable"]
+
+
+def test_an_edit_of_claim_events_touches_all_of_them():
+    told = tamper.edit_claim_events({"protection_mode": "demotable"})(EVENTS)
+    assert {event.get("protection_mode") for event in told} == {"demotable", None}
+
+
+def test_forgotten_order():
+    assert {event["event_sequence"] for event in tamper.forget_order()(EVENTS)} == {1}
+
+
+def test_an_invented_event_fits_the_run():
+    event = tamper.invented(tamper.first(EVENTS, "resident_claim_accepted"), "future_reuse_denied", {"request_id": "r"})
+    assert (event["run_id"], event["event_sequence"], event["request_id"]) == ("run", 1, "r")
+
+
+@pytest.mark.parametrize("lie", [tamper.drop("resident_claim_accepted"), tamper.edit_claim_events({"claim_id": "b"})])
+def test_the_honest_events_stay_as_they_are(lie):
+    before = [dict(event) for event in EVENTS]
+    assert lie(EVENTS) != before
+    assert before == EVENTS

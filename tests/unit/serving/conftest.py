@@ -1,0 +1,18 @@
+"""One tiny model for all serving tests."""
+
+from pathlib import Path
+
+import pytest
+from tests.unit.serving.tiny_llama import save_tiny_llama
+
+from residentkv.serving.model_loading import LoadedModel, load_model
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_llama(tmp_path_factory.mktemp("tiny-llama"))
+
+
+@pytest.fixture
+def tiny_llama(tiny_llama_folder: Path) -> LoadedModel:
+    return load_model(str(tiny_llama_folder), device="cpu")
