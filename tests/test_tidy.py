@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 import tools.tidy as tidy
 
 
@@ -29,13 +30,14 @@ HEADER = "csrc/alloc/x.hpp"
         pytest.param(PYTHON, "x = 1 \n", "white space", id="trailing space"),
         pytest.param(PYTHON, "x = 1", "no newline", id="final newline"),
         pytest.param(PYTHON, "#" * 121 + "\n", "121 columns", id="long line"),
+        pytest.param(HEADER, "#pragma once\n" + "/" * 141 + "\n", "141 columns", id="long native line"),
         pytest.param(PYTHON, "x = 1\n" * 401, "401 lines", id="long file"),
         pytest.param(HEADER, "#include <vector>\n", "#pragma once", id="unguarded header"),
         pytest.param(HEADER, '#pragma once\n#include "prefix/x.hpp"\n', "alloc may not include", id="sideways"),
         pytest.param(HEADER, '#pragma once\n#include "../core/x.hpp"\n', "alloc may not include", id="relative"),
         pytest.param(HEADER, "#pragma once\n#include <pybind11/pybind11.h>\n", "bindings only", id="python below"),
         pytest.param(
-            "python/residentkv/cli/x.py", "from residentkv import _core\n", "only runtime/", id="native import"
+            "python/residentkv/contract/x.py", "from residentkv import _core\n", "contract does not", id="native import"
         ),
         pytest.param(PYTHON, 'import os\n\nos.environ["X"]\n', "only cli/", id="environment"),
     ],

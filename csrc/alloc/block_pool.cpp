@@ -7,6 +7,7 @@ BlockPool::BlockPool(Options options)
   RKV_REQUIRE(options.usable_blocks > 0 && options.usable_blocks < (1U << 30), "usable_blocks=", options.usable_blocks,
               " must be between 1 and 2^30 - 1");
   blocks_.grow(num_rows());
+  blocks_.advise_large_pages();
 }
 
 std::optional<Reservation> BlockPool::reserve(std::uint32_t count) {
@@ -16,14 +17,14 @@ std::optional<Reservation> BlockPool::reserve(std::uint32_t count) {
 }
 
 BlockPool::Taken BlockPool::take(Reservation& from) {
-  RKV_INVARIANT(from.pool_ == this && from.remaining_ > 0, "took a block without a reservation");
+  RKV_INVARIANT(from.pool_ == this && from.remaining_ > 0, "INV-2: took a block without a reservation");
   Taken taken{.block = kNoBlock, .victim_content = kNoNode, .victim_retention = Retention::kNone};
   if (num_free_ > 0) {
     taken.block = pop_free();
     --num_free_;
   } else {
     taken.block = victims_[0].oldest() != kNoBlock ? victims_[0].oldest() : victims_[1].oldest();
-    RKV_INVARIANT(taken.block != kNoBlock, "reserved=", num_reserved_, " but no block is free or cached");
+    RKV_INVARIANT(taken.block != kNoBlock, "INV-2: reserved=", num_reserved_, " but no block is free or cached");
     Block& victim = blocks_[index_of(taken.block)];
     taken.victim_content = victim.content;
     taken.victim_retention = static_cast<Retention>(victim.retention);
@@ -43,18 +44,18 @@ BlockPool::Taken BlockPool::take(Reservation& from) {
 void BlockPool::retain(BlockId id) {
   Block& block = blocks_[index_of(id)];
   if (block.ref_count == 0) {
-    RKV_INVARIANT(block.content != kNoNode, "retained a free block ", index_of(id));
+    RKV_INVARIANT(block.content != kNoNode, "INV-7: retained free block ", index_of(id));
     leave_idle(id, block);
     ++num_active_;
     num_resident_active_ += block.retention == static_cast<std::uint8_t>(Retention::kResident);
   }
   block.ref_count = (block.ref_count + 1) & 0x3FFFFFFF;
-  RKV_INVARIANT(block.ref_count != 0, "block ", index_of(id), " has too many holders");
+  RKV_INVARIANT(block.ref_count != 0, "INV-9: block ", index_of(id), " has too many holders");
 }
 
 void BlockPool::release(BlockId id) {
   Block& block = blocks_[index_of(id)];
-  RKV_INVARIANT(block.ref_count > 0, "released block ", index_of(id), " which nobody holds");
+  RKV_INVARIANT(block.ref_count > 0, "INV-9: released block ", index_of(id), " which nobody holds");
   block.ref_count = (block.ref_count - 1) & 0x3FFFFFFF;
   if (block.ref_count > 0) return;
   --num_active_;
@@ -68,7 +69,7 @@ void BlockPool::release(BlockId id) {
 
 void BlockPool::set_content(BlockId id, NodeId content, Retention retention) {
   Block& block = blocks_[index_of(id)];
-  RKV_INVARIANT(block.ref_count > 0 && block.content == kNoNode && content != kNoNode && retention != Retention::kNone, "block ",
+  RKV_INVARIANT(block.ref_count > 0 && block.content == kNoNode && content != kNoNode && retention != Retention::kNone, "INV-7: block ",
                 index_of(id), " can not take content now: ref_count=", block.ref_count);
   block.content = content;
   block.retention = static_cast<std::uint8_t>(retention) & 3U;
@@ -77,7 +78,7 @@ void BlockPool::set_content(BlockId id, NodeId content, Retention retention) {
 
 void BlockPool::clear_content(BlockId id) {
   Block& block = blocks_[index_of(id)];
-  RKV_INVARIANT(block.content != kNoNode, "block ", index_of(id), " has no content to clear");
+  RKV_INVARIANT(block.content != kNoNode, "INV-7: block ", index_of(id), " has no content to clear");
   if (block.ref_count == 0) {
     leave_idle(id, block);
     push_free(id, block);
@@ -90,7 +91,7 @@ void BlockPool::clear_content(BlockId id) {
 
 void BlockPool::set_retention(BlockId id, Retention retention) {
   Block& block = blocks_[index_of(id)];
-  RKV_INVARIANT(block.content != kNoNode && retention != Retention::kNone, "block ", index_of(id), " has no content to retain");
+  RKV_INVARIANT(block.content != kNoNode && retention != Retention::kNone, "INV-7: block ", index_of(id), " has no content to retain");
   bool const idle = block.ref_count == 0;
   if (idle) {
     leave_idle(id, block);
@@ -157,7 +158,8 @@ void BlockPool::check() const {
   std::uint32_t held_resident = 0;
   for (std::uint32_t i = first_; i < fresh_; ++i) {
     Block const& block = blocks_[i];
-    RKV_INVARIANT((block.content == kNoNode) == (block.retention == 0), "block ", i, ": retention without content, or content without");
+    RKV_INVARIANT((block.content == kNoNode) == (block.retention == 0), "INV-7: block ", i,
+                  ": retention without content, or content without");
     if (block.ref_count == 0) ++idle[block.retention];
     held += block.ref_count > 0;
     held_resident += block.ref_count > 0 && block.retention == static_cast<std::uint8_t>(Retention::kResident);
@@ -167,18 +169,18 @@ void BlockPool::check() const {
                 "INV-1: counters do not match the blocks");
   std::uint32_t free_listed = 0;
   for (BlockId i = free_head_; i != kNoBlock && free_listed <= num_rows(); i = blocks_[index_of(i)].next) ++free_listed;
-  RKV_INVARIANT(free_listed == idle[0], "free list holds ", free_listed, " blocks, expected ", idle[0]);
+  RKV_INVARIANT(free_listed == idle[0], "INV-1: free list holds ", free_listed, " blocks, expected ", idle[0]);
   for (std::uint32_t list = 0; list < 2; ++list) {
     std::uint32_t listed = 0;
     BlockId previous = kNoBlock;
     for (BlockId i = victims_[list].oldest(); i != kNoBlock; i = blocks_[index_of(i)].next) {
       Block const& block = blocks_[index_of(i)];
-      RKV_INVARIANT(block.ref_count == 0 && block.retention == list + 1 && block.previous == previous && listed < idle[list + 1], "block ",
-                    index_of(i), " does not belong in eviction list ", list);
+      RKV_INVARIANT(block.ref_count == 0 && block.retention == list + 1 && block.previous == previous && listed < idle[list + 1],
+                    "INV-2: block ", index_of(i), " does not belong in eviction list ", list);
       previous = i;
       ++listed;
     }
-    RKV_INVARIANT(listed == idle[list + 1], "eviction list ", list, " holds ", listed, " blocks, expected ", idle[list + 1]);
+    RKV_INVARIANT(listed == idle[list + 1], "INV-1: eviction list ", list, " holds ", listed, " blocks, expected ", idle[list + 1]);
   }
 }
 

@@ -1,12 +1,12 @@
 #pragma once
 // A fixed set of KV blocks, handed out in two steps: reserve a number, then take that many.
 //
-// A block is free (holds nothing), held (ref_count > 0) or idle (ref_count 0 with content). An idle block's retention says what may happen to
-// it: kCached and kSoft are victims, in that order; kResident never is, whatever the caller does.
+// A block is free (holds nothing), held (ref_count > 0) or idle (ref_count 0 with content). An idle block's retention says what may happen
+// to it: kCached and kSoft are victims, in that order; kResident never is, whatever the caller does.
 //
 // Invariants: (1) free + cached + active + resident_idle == usable.  (2) reserved <= free + cached.  (3) A resident block is in no eviction
-// list.  (4) ref_count == 0 and no content means free.  (1) and (2) are checked by check_accounting() in O(1), all of them by check() in O(n).
-// Thread safety: none; the owner (BlockLedger) serialises calls. Every operation is O(1) a block and allocates nothing.
+// list.  (4) ref_count == 0 and no content means free.  (1) and (2) are checked by check_accounting() in O(1), all of them by check() in
+// O(n). Thread safety: none; the owner (BlockLedger) serialises calls. Every operation is O(1) a block and allocates nothing.
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -45,8 +45,8 @@ class Reservation {
   ~Reservation() { forfeit(remaining_); }
 
   [[nodiscard]] std::uint32_t remaining() const noexcept { return remaining_; }
-  void absorb(Reservation other) noexcept;       // the other's promise becomes part of this one
-  void forfeit(std::uint32_t count) noexcept;    // gives part of the promise back.  REQUIRES: count <= remaining().
+  void absorb(Reservation other) noexcept;     // the other's promise becomes part of this one
+  void forfeit(std::uint32_t count) noexcept;  // gives part of the promise back.  REQUIRES: count <= remaining().
 
  private:
   friend class BlockPool;
@@ -69,9 +69,9 @@ class BlockPool {
   [[nodiscard]] std::optional<Reservation> reserve(std::uint32_t count);
 
   struct Taken {
-    BlockId block;                       // ref_count 1, no content
-    NodeId victim_content;               // what was evicted for it, kNoNode if it was free
-    Retention victim_retention;          // of the victim; kNone if it was free
+    BlockId block;               // ref_count 1, no content
+    NodeId victim_content;       // what was evicted for it, kNoNode if it was free
+    Retention victim_retention;  // of the victim; kNone if it was free
   };
   // Turns one promised block into a held one.  REQUIRES: from.remaining() > 0.
   [[nodiscard]] Taken take(Reservation& from);
@@ -145,7 +145,7 @@ class BlockPool {
   std::uint32_t first_;  // first usable id: 1 with a null block
   std::uint32_t fresh_;  // ids below have been handed out; above, Block records do not exist yet
   Blocks blocks_;
-  BlockId free_head_ = kNoBlock;  // stack through Block::next: the most recently freed is the warmest
+  BlockId free_head_ = kNoBlock;                 // stack through Block::next: the most recently freed is the warmest
   std::array<EvictionList<Blocks>, 2> victims_;  // kCached, kSoft
   std::uint32_t num_free_;
   std::uint32_t num_cached_ = 0;
@@ -159,7 +159,7 @@ class BlockPool {
 
 template <typename Visit>
 void BlockPool::for_each_next_victim(std::uint32_t count, Visit&& visit) const {
-  BlockId block = free_head_ == kNoBlock && fresh_ == num_rows() ? victims_[0].oldest() : kNoBlock;
+  BlockId block = num_free_ == 0 ? victims_[0].oldest() : kNoBlock;
   for (; count > 0 && block != kNoBlock; --count) {
     Block const& record = blocks_[index_of(block)];
     visit(record.content);

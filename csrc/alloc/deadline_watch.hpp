@@ -1,6 +1,6 @@
 #pragma once
-// The earliest deadline of all claims, on three clocks: planned steps, allocations, nanoseconds. Watching is three comparisons; nothing ends
-// by itself: whoever is about to cross a deadline asks first, is told which claims are due, and the claim manager expires them.
+// The earliest deadline of all claims, on three clocks: planned steps, allocations, nanoseconds. Watching is three comparisons; nothing
+// ends by itself: whoever is about to cross a deadline asks first, is told which claims are due, and the claim manager expires them.
 // Complexity: would_cross O(1), set and clear O(log claims). Thread safety: none.
 #include <array>
 #include <cstdint>

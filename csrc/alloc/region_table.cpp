@@ -84,7 +84,8 @@ void RegionTable::check() const {
       ++counted[static_cast<std::size_t>(hold - holds_.data())].count(region.mode);
     }
     NodeHold const* const anchor = hold(region.anchor());
-    RKV_INVARIANT(anchor != nullptr && std::ranges::count(anchor->anchored, claim) == 1, "INV-6: claim ", index_of(claim), " is not anchored");
+    RKV_INVARIANT(anchor != nullptr && std::ranges::count(anchor->anchored, claim) == 1, "INV-6: claim ", index_of(claim),
+                  " is not anchored");
   }
   for (std::size_t i = 0; i < holds_.size(); ++i) {
     NodeHold const& hold = holds_[i];

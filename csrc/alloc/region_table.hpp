@@ -2,12 +2,13 @@
 // Resident regions: which nodes each accepted claim names, and from the other side, who names a node.
 //
 // A region is the leading chain of nodes a claim covers. Nodes are shared between regions, so protection is counted at the node; a claim is
-// anchored at the node that ends its predicate, because chains are filled from the head and given up from the tail: the predicate turns true
-// when that node is computed and false when it is lost, and whoever loses a node looks at the claims anchored there and at nothing else.
+// anchored at the node that ends its predicate, because chains are filled from the head and given up from the tail: the predicate turns
+// true when that node is computed and false when it is lost, and whoever loses a node looks at the claims anchored there and at nothing
+// else.
 //
-// Invariants: (1) a hold's counters equal the number of regions, by mode, that name the node.  (2) A claim is anchored at exactly one node of
-// its region.  (3) A hold exists only while a region names its node or an ended claim is remembered for it.
-// Complexity: hold lookups O(1); region lookups O(log claims). Thread safety: none.
+// Invariants: (1) a hold's counters equal the number of regions, by mode, that name the node.  (2) A claim is anchored at exactly one node
+// of its region.  (3) A hold exists only while a region names its node or an ended claim is remembered for it. Complexity: hold lookups
+// O(1); region lookups O(log claims). Thread safety: none.
 #include <cstdint>
 #include <map>
 #include <vector>

@@ -154,7 +154,8 @@ void bind_claims(py::module_& module, py::class_<ManagerHandle>& manager) {
   });
   manager.def("claim_facts", &claim_facts, py::arg("claim"));
   manager.def("claim_blocks", &claim_blocks, py::arg("claim"));
-  manager.def("take_claim_notices", [](ManagerHandle& handle) { return handle.gate.enter([&] { return handle.manager.ledger().take_notices(); }); });
+  manager.def("take_claim_notices",
+              [](ManagerHandle& handle) { return handle.gate.enter([&] { return handle.manager.ledger().take_notices(); }); });
   manager.def("conflict", &conflict, py::arg("root"), py::arg("tokens"), py::arg("max_new_tokens"), py::arg("extra_keys"));
   manager.def("conflict_of_row", &conflict_of_row, py::arg("row"), py::arg("num_tokens"));
 }

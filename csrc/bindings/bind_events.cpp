@@ -45,7 +45,8 @@ py::array drain_events(ManagerHandle& handle) {
   return py::array(event_dtype(), {static_cast<py::ssize_t>(records.size())}, records.data());
 }
 
-std::uint64_t record_event(ManagerHandle& handle, std::string const& kind, std::uint32_t claim, std::uint64_t request, std::int64_t now_ns) {
+std::uint64_t record_event(ManagerHandle& handle, std::string const& kind, std::uint32_t claim, std::uint64_t request,
+                           std::int64_t now_ns) {
   return handle.gate.enter([&] {
     EventRecord record{.sequence = 0, .timestamp_ns = now_ns, .request = RequestKey{request}, .claim = ClaimId{claim}};
     record.kind = event_kind(kind);

@@ -17,11 +17,16 @@ struct RequestFacts {
 
 char const* status_name(RequestStatus status) {
   switch (status) {
-    case RequestStatus::kRunning: return "running";
-    case RequestStatus::kPreempting: return "preempting";
-    case RequestStatus::kPreempted: return "preempted";
-    case RequestStatus::kRetiring: return "retiring";
-    case RequestStatus::kUnused: break;
+    case RequestStatus::kRunning:
+      return "running";
+    case RequestStatus::kPreempting:
+      return "preempting";
+    case RequestStatus::kPreempted:
+      return "preempted";
+    case RequestStatus::kRetiring:
+      return "retiring";
+    case RequestStatus::kUnused:
+      break;
   }
   return "unused";
 }
@@ -57,8 +62,7 @@ Decision admit(ManagerHandle& handle, std::uint64_t request, std::int64_t root, 
 }
 
 Decision fork(ManagerHandle& handle, std::int64_t row, std::uint64_t request, std::int64_t now_ns) {
-  return handle.gate.enter(
-      [&] { return handle.manager.fork(handle.manager.requests().admitted_row(row), RequestKey{request}, now_ns); });
+  return handle.gate.enter([&] { return handle.manager.fork(handle.manager.requests().admitted_row(row), RequestKey{request}, now_ns); });
 }
 
 Decision resume(ManagerHandle& handle, std::int64_t row, std::int64_t now_ns) {

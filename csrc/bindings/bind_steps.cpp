@@ -9,7 +9,8 @@ namespace {
 // A caller's arrays for plan_step, checked once.
 class CallerBuffers {
  public:
-  CallerBuffers(py::array block_table, py::array slot_mapping) : block_table_(std::move(block_table)), slot_mapping_(std::move(slot_mapping)) {
+  CallerBuffers(py::array block_table, py::array slot_mapping)
+      : block_table_(std::move(block_table)), slot_mapping_(std::move(slot_mapping)) {
     auto const is_int32 = [](py::array const& array, py::ssize_t dimensions) {
       return array.dtype().num() == py::detail::npy_api::NPY_INT_ && array.ndim() == dimensions && array.writeable() &&
              (array.flags() & py::array::c_style) != 0;
@@ -33,7 +34,8 @@ class CallerBuffers {
 // One planned step, as arrays. They are views of the manager's rotating sets, or of the caller's buffers.
 class StepPlan {
  public:
-  StepPlan(py::object manager, py::object out, PlannedStep planned) : manager_(std::move(manager)), out_(std::move(out)), planned_(planned) {}
+  StepPlan(py::object manager, py::object out, PlannedStep planned)
+      : manager_(std::move(manager)), out_(std::move(out)), planned_(planned) {}
 
   [[nodiscard]] std::uint64_t step_id() const noexcept { return index_of(planned_.step); }
   [[nodiscard]] std::uint32_t num_tokens() const noexcept { return planned_.num_tokens; }
@@ -70,8 +72,8 @@ class StepPlan {
   [[nodiscard]] StepTarget const& target() const { return out_.cast<CallerBuffers const&>().target(); }
   [[nodiscard]] StepBuffers::Set const& set() const {
     BlockManager const& manager = handle().manager;
-    RKV_REQUIRE(manager.num_steps_planned() < step_id() + StepBuffers::kNumSets, "the arrays of step ", step_id(),
-                " were given to step ", manager.num_steps_planned(), ": copy what you keep longer than three steps");
+    RKV_REQUIRE(manager.num_steps_planned() < step_id() + StepBuffers::kNumSets, "the arrays of step ", step_id(), " were given to step ",
+                manager.num_steps_planned(), ": copy what you keep longer than three steps");
     return manager.buffers().set(step_id());
   }
 
@@ -169,8 +171,9 @@ void bind_steps(py::module_& module, py::class_<ManagerHandle>& manager) {
       .def_readonly("deadline_due", &Shortage::deadline_due)
       .def_readonly("shortfall", &Shortage::shortfall)
       .def_property_readonly("rows", [](Shortage const& s) { return numbers_of<std::int32_t, RowId>(s.rows); })
-      .def_property_readonly("refused_row",
-                             [](Shortage const& s) { return s.refused_row == kNoRow ? -1 : static_cast<std::int64_t>(index_of(s.refused_row)); });
+      .def_property_readonly("refused_row", [](Shortage const& s) {
+        return s.refused_row == kNoRow ? -1 : static_cast<std::int64_t>(index_of(s.refused_row));
+      });
   manager.def("plan_step", &plan_step, py::arg("rows"), py::arg("num_tokens"), py::arg("now_ns"), py::arg("out") = py::none());
   manager.def("commit_step", &commit_step, py::arg("step_id"), py::arg("num_valid"), py::arg("token_ids"));
   manager.def("fail_step", &fail_step, py::arg("step_id"));

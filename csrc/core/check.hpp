@@ -31,15 +31,15 @@ template <typename Error, typename... Parts>
 
 }  // namespace residentkv
 
-#define RKV_REQUIRE(condition, ...)                                        \
-  do {                                                                     \
-    if (!(condition)) [[unlikely]]                                         \
+#define RKV_REQUIRE(condition, ...)                                          \
+  do {                                                                       \
+    if (!(condition)) [[unlikely]]                                           \
       ::residentkv::detail::raise<::residentkv::ContractError>(__VA_ARGS__); \
   } while (false)
 
-#define RKV_INVARIANT(condition, ...)                                       \
-  do {                                                                      \
-    if (!(condition)) [[unlikely]]                                          \
+#define RKV_INVARIANT(condition, ...)                                         \
+  do {                                                                        \
+    if (!(condition)) [[unlikely]]                                            \
       ::residentkv::detail::raise<::residentkv::InvariantError>(__VA_ARGS__); \
   } while (false)
 

@@ -1,6 +1,6 @@
 #pragma once
-// Names of the things this library counts. Each is its own type, so a node can not be passed where a block is meant, and none of them can be
-// added to another. index_of() is the one way to a number.
+// Names of the things this library counts. Each is its own type, so a node can not be passed where a block is meant, and none of them can
+// be added to another. index_of() is the one way to a number.
 #include <cstdint>
 #include <type_traits>
 

@@ -1,5 +1,8 @@
 #include "manager/block_ledger.hpp"
 
+#include <algorithm>
+#include <array>
+
 namespace residentkv {
 
 BlockLedger::BlockLedger(Options options)
@@ -43,7 +46,13 @@ void BlockLedger::reserve_again(NodeId node) {
 }
 
 void BlockLedger::prefetch_victims(std::uint32_t count) const {
-  pool_.for_each_next_victim(count, [this](NodeId node) { index_.prefetch(node); });
+  std::array<NodeId, kVictimsAhead> ahead;
+  std::size_t size = 0;
+  pool_.for_each_next_victim(std::min(count, kVictimsAhead), [&](NodeId node) {
+    index_.prefetch(node);
+    ahead[size++] = node;
+  });
+  for (std::size_t i = 0; i < size; ++i) index_.prefetch_links(ahead[i]);
 }
 
 void BlockLedger::unlink_victim(BlockPool::Taken const& taken, RequestKey request) {
@@ -59,48 +68,52 @@ void BlockLedger::unlink_victim(BlockPool::Taken const& taken, RequestKey reques
     record_block(EventKind::kVictimSelected, named ? hold->last_claim : kNoClaim, node, taken.block, request,
                  static_cast<std::uint16_t>(reason));
   }
-  index_.set_block(node, kNoBlock);
   if (!named) {
     if (hold != nullptr) {
       record_block(EventKind::kBlockLostAfterRelease, hold->ended_claim, node, taken.block, request);
       regions_.drop_hold(node);
     }
-    forget_upwards(node);
+    NodeId const parent = index_.parent(node);
+    index_.erase(node);
+    if (!PrefixIndex::is_root(parent) && !is_backed(parent)) [[unlikely]]
+      forget_upwards(parent);
     return;
   }
+  index_.set_block(node, kNoBlock);
   for (ClaimId const claim : std::vector<ClaimId>(hold->anchored)) {  // a copy: harm ends the claim
     Region& region = *regions_.find(claim);
     if (region.predicate_true) harm(region, request, 0, survival(region));
   }
 }
 
-BlockLedger::Published BlockLedger::publish(NodeId parent, ChainBlock const& content, BlockId block, Absent absent, RequestKey request) {
-  NodeId node = index_.find(parent, content);
+BlockLedger::Published BlockLedger::publish(NodeId parent, ChainBlock const& content, BlockId block, Absent absent, Parent parent_is,
+                                            RequestKey request) {
+  NodeId node = parent_is == Parent::kJustCreated ? kNoNode : index_.find(parent, content);
   if (node == kNoNode) {
     if (absent == Absent::kLeave) return {};
     node = index_.insert(parent, content);
     index_.set_block(node, block);
     pool_.set_content(block, node, Retention::kCached);
-    return {.node = node, .block = block, .stopped_filler = kNoRow};
+    return {.node = node, .block = block, .is_new = true, .stopped_filler = kNoRow};
   }
   BlockId const canonical = index_.block(node);
   if (canonical == kNoBlock) {
     NodeHold* const hold = regions_.hold(node);
     RowId const filler = hold != nullptr ? hold->filler : kNoRow;
     back(node, hold, block, request);
-    return {.node = node, .block = block, .stopped_filler = filler};
+    return {.node = node, .block = block, .is_new = false, .stopped_filler = filler};
   }
   if (pool_.ref_count(canonical) == 0 && pool_.retention(canonical) != Retention::kResident && pool_.num_available() == 0) {
-    // Holding the idle canonical block as well would use up room that is promised to a claim, until the duplicate is given back. Nobody looks at
-    // an idle block, so the newcomer becomes canonical instead.
+    // Holding the idle canonical block as well would use up room that is promised to a claim, until the duplicate is given back. Nobody
+    // looks at an idle block, so the newcomer becomes canonical instead.
     Retention const retention = pool_.retention(canonical);
     pool_.clear_content(canonical);
     index_.set_block(node, block);
     pool_.set_content(block, node, retention);
-    return {.node = node, .block = block, .stopped_filler = kNoRow};
+    return {.node = node, .block = block, .is_new = false, .stopped_filler = kNoRow};
   }
   pool_.retain(canonical);
-  return {.node = node, .block = canonical, .stopped_filler = kNoRow};
+  return {.node = node, .block = canonical, .is_new = false, .stopped_filler = kNoRow};
 }
 
 void BlockLedger::back(NodeId node, NodeHold* hold, BlockId block, RequestKey request) {

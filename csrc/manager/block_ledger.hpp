@@ -89,17 +89,22 @@ class BlockLedger {
   [[nodiscard]] BlockId take_to_fill(NodeId node, RowId filler, RequestKey request);
   // The filler ended early: the node is reserved again.  REQUIRES: its block was released, filler == the node's filler.
   void reserve_again(NodeId node);
-  // Hints the records of the next `count` victims into the cache.
+  // Hints what the next takes will touch into the cache, at most kVictimsAhead of them: one at a time, each eviction would wait for memory.
+  static constexpr std::uint32_t kVictimsAhead = 16;
   void prefetch_victims(std::uint32_t count) const;
 
   struct Published {
-    NodeId node = kNoNode;      // kNoNode: not published (absent and may_create is false)
-    BlockId block = kNoBlock;   // canonical: the request's own, or the one that was there first, now also held by the request
+    NodeId node = kNoNode;          // kNoNode: not published (absent and may_create is false)
+    BlockId block = kNoBlock;       // canonical: the request's own, or the one that was there first, now also held by the request
+    bool is_new = false;            // the node did not exist before
     RowId stopped_filler = kNoRow;  // the request that had been filling the node until now
   };
   enum class Absent : std::uint8_t { kCreate, kLeave };  // what to do with content that no claim planned
+  // A parent that was just created has no children yet, which saves looking for one.
+  enum class Parent : std::uint8_t { kKnown, kJustCreated };
   // The request computed `block`, whose content is `content` after `parent`.  REQUIRES: the request holds parent's block and `block`.
-  [[nodiscard]] Published publish(NodeId parent, ChainBlock const& content, BlockId block, Absent absent, RequestKey request);
+  [[nodiscard]] Published publish(NodeId parent, ChainBlock const& content, BlockId block, Absent absent, Parent parent_is,
+                                  RequestKey request);
 
   // --- for claims ---
   struct NewRegion {
@@ -119,16 +124,16 @@ class BlockLedger {
     NodeId node;
     RowId row;
   };
-  // Records `ended_by` (demoted, expired, released), then ends protection: what nobody protects any more may be evicted from now on. Adds to
-  // `stopped` the nodes that no claim wants filled any more. Returns the event's sequence number.  O(footprint).
+  // Records `ended_by` (demoted, expired, released), then ends protection: what nobody protects any more may be evicted from now on. Adds
+  // to `stopped` the nodes that no claim wants filled any more. Returns the event's sequence number.  O(footprint).
   std::uint64_t end(ClaimId claim, EventKind ended_by, std::vector<Filling>& stopped);
   [[nodiscard]] Survival survival(Region const& region) const;
   [[nodiscard]] std::vector<ClaimNotice> take_notices() { return std::exchange(notices_, {}); }
 
   // --- faults ---
-  // Declares nodes bad: they and their descendants are detached, claims whose true predicate needs a bad position are harmed, planned claims
-  // plan their lost nodes anew, blocks that no surviving claim needs become free.  `lost`: with_descendants(bad).  REQUIRES: nobody holds the
-  // blocks of `lost` or fills one of them.  O(nodes + sum of footprints).
+  // Declares nodes bad: they and their descendants are detached, claims whose true predicate needs a bad position are harmed, planned
+  // claims plan their lost nodes anew, blocks that no surviving claim needs become free.  `lost`: with_descendants(bad).  REQUIRES: nobody
+  // holds the blocks of `lost` or fills one of them.  O(nodes + sum of footprints).
   void invalidate(std::span<NodeId const> bad, std::span<NodeId const> lost, std::uint16_t cause);
   void drop_index();  // REQUIRES: no claims, no request holds an indexed block.  O(nodes).
   // `bad` and all attached descendants, parents first.  O(nodes).
@@ -147,8 +152,8 @@ class BlockLedger {
   void release_region(ClaimId claim, AfterEnd after, std::vector<Filling>& stopped);
   void unname(NodeId node, ClaimId claim, ClaimMode mode, AfterEnd after, std::vector<Filling>& stopped);
   void forget_upwards(NodeId node);
-  std::uint64_t record_claim(EventKind kind, Region const& region, Survival survival, RequestKey request = kNoRequest, std::uint16_t cause = 0,
-                             bool before = false);
+  std::uint64_t record_claim(EventKind kind, Region const& region, Survival survival, RequestKey request = kNoRequest,
+                             std::uint16_t cause = 0, bool before = false);
   struct Replan;
   [[nodiscard]] Replan take_out(Region& region, std::size_t from, std::vector<Filling>& stopped);
   void put_back(Replan const& replan);

@@ -48,8 +48,8 @@ void BlockLedger::check() const {
   RKV_INVARIANT(num_content == num_backed, "INV-7: ", num_content, " blocks with content, ", num_backed, " computed nodes");
   RKV_INVARIANT(num_protected == num_protected_, "INV-4: ", num_protected, " protected nodes, ", num_protected_, " counted");
   RKV_INVARIANT(num_filling == num_filling_, "INV-4: ", num_filling, " nodes being filled, ", num_filling_, " counted");
-  RKV_INVARIANT(num_reserved == claims_reservation_.remaining(), "INV-4: ", num_reserved, " planned nodes, ", claims_reservation_.remaining(),
-                " reserved");
+  RKV_INVARIANT(num_reserved == claims_reservation_.remaining(), "INV-4: ", num_reserved, " planned nodes, ",
+                claims_reservation_.remaining(), " reserved");
   for (auto const& [claim, region] : regions_.all()) {
     bool computed = true;
     for (std::uint32_t i = region.predicate_start; i < region.predicate_end; ++i) {

@@ -6,12 +6,14 @@
 namespace residentkv {
 
 // Note [Invalidation]
-// Rationale: content that was declared bad must never be matched again, nor anything computed from it. A claim whose true predicate needs a bad
+// Rationale: content that was declared bad must never be matched again, nor anything computed from it. A claim whose true predicate needs a
+// bad
 //   position is harmed. Other claims over the same chain keep what they were promised: a materialized one keeps its surviving blocks (they
 //   count, though nobody can reach them any more), one that is still being filled gets the lost part planned anew.
-// Approach: the bad nodes and their descendants leave the index ("detached"), so equal tokens start a fresh chain. Harm is recorded first, while
-//   everything is still in place; then regions let go of lost nodes, and whatever nobody names any more is freed; the room this frees is the
-//   room that the new plans reserve.
+// Approach: the bad nodes and their descendants leave the index ("detached"), so equal tokens start a fresh chain. Harm is recorded first,
+// while
+//   everything is still in place; then regions let go of lost nodes, and whatever nobody names any more is freed; the room this frees is
+//   the room that the new plans reserve.
 // Limitations: linear in the number of nodes; a fault is rare and a list of children in every node would not be.
 
 std::vector<NodeId> BlockLedger::with_descendants(std::span<NodeId const> bad) const {
@@ -47,7 +49,8 @@ struct BlockLedger::Replan {
 };
 
 BlockLedger::Replan BlockLedger::take_out(Region& region, std::size_t from, std::vector<Filling>& stopped) {
-  Replan replan{.claim = region.claim, .from = from, .parent = index_.parent(region.nodes[from]), .parent_hash = 0, .tokens = {}, .extras = {}};
+  Replan replan{
+      .claim = region.claim, .from = from, .parent = index_.parent(region.nodes[from]), .parent_hash = 0, .tokens = {}, .extras = {}};
   replan.parent_hash = index_.hash().root(PrefixIndex::root_id(index_.parent(region.nodes[0])));
   for (std::size_t i = 0; i < from; ++i) {
     replan.parent_hash = index_.hash().next(replan.parent_hash, index_.tokens(region.nodes[i]).data(), index_.extra(region.nodes[i]));

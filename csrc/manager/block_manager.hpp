@@ -1,13 +1,15 @@
 #pragma once
-// Requests over the ledger: admission, steps, claims, faults. Mechanism only: it answers with numbers and never chooses which claim gives way.
+// Requests over the ledger: admission, steps, claims, faults. Mechanism only: it answers with numbers and never chooses which claim gives
+// way.
 //
-// A step is planned, run by the model, and committed or failed; at most two are in flight and they retire in order. Blocks named by a step in
-// flight are not given to anybody else before it retires: finish, preempt and rewind wait for it, row by row.
+// A step is planned, run by the model, and committed or failed; at most two are in flight and they retire in order. Blocks named by a step
+// in flight are not given to anybody else before it retires: finish, preempt and rewind wait for it, row by row.
 //
-// Invariants: those of the ledger (INV-1, 2, 4..7).  INV-8: num_committed <= num_written <= num_planned <= blocks held, per request.  INV-9: a
-// block's ref_count is the number of requests that hold it, plus the steps it waits for.  INV-10: steps retire in the order they were planned.
-// Complexity: admit, resume, finish O(blocks of the request); plan and commit O(rows + new slots + new blocks); independent of the number of
-// claims. Thread safety: none; bindings serialise calls (manager/gate.hpp). Strong guarantee for ContractError: thrown before anything changes.
+// Invariants: those of the ledger (INV-1, 2, 4..7).  INV-8: num_committed <= num_written <= num_planned <= blocks held, per request. INV-9:
+// a block's ref_count is the number of requests that hold it, plus the steps it waits for.  INV-10: steps retire in the order they were
+// planned. Complexity: admit, resume, finish O(blocks of the request); plan and commit O(rows + new slots + new blocks); independent of the
+// number of claims. Thread safety: none; bindings serialise calls (manager/gate.hpp). Strong guarantee for ContractError: thrown before
+// anything changes.
 #include <array>
 #include <cstdint>
 #include <span>
@@ -52,9 +54,9 @@ struct PlannedStep {
 // Why a step was not planned; nothing changed.
 struct Shortage {
   bool deadline_due = false;
-  std::uint32_t shortfall = 0;   // blocks
-  std::vector<RowId> rows;       // without room, in batch order
-  RowId refused_row = kNoRow;    // planned further than the claims leave it
+  std::uint32_t shortfall = 0;  // blocks
+  std::vector<RowId> rows;      // without room, in batch order
+  RowId refused_row = kNoRow;   // planned further than the claims leave it
 };
 
 // A row entry that now names the canonical block of its content.
@@ -119,7 +121,7 @@ class BlockManager {
   // Takes all blocks of the prompt, reusing what is cached, or changes nothing and says why not.
   [[nodiscard]] Decision admit(Admission const& admission, std::int64_t now_ns);
   [[nodiscard]] Decision fork(RowId parent, RequestKey key, std::int64_t now_ns);
-  void preempt(RowId row);  // REQUIRES: running.
+  void preempt(RowId row);                                        // REQUIRES: running.
   [[nodiscard]] Decision resume(RowId row, std::int64_t now_ns);  // REQUIRES: preempted and no step in flight with it.
   void finish(RowId row);
   void rewind(RowId row, std::uint32_t num_tokens);  // REQUIRES: num_committed <= num_tokens <= num_planned, running.
@@ -133,8 +135,8 @@ class BlockManager {
   // requests declared, fewer than two steps in flight.
   [[nodiscard]] std::variant<PlannedStep, Shortage> plan_step(std::span<std::int32_t const> rows, std::span<std::int32_t const> counts,
                                                               std::int64_t now_ns, StepTarget const* target);
-  // The first num_valid[i] (empty: all) planned tokens of each row are written. token_ids: ids of those that are not known yet, in batch order.
-  // REQUIRES: the oldest step in flight, as many ids as tokens unknown.  Returns replaced row entries, valid until the next call.
+  // The first num_valid[i] (empty: all) planned tokens of each row are written. token_ids: ids of those that are not known yet, in batch
+  // order. REQUIRES: the oldest step in flight, as many ids as tokens unknown.  Returns replaced row entries, valid until the next call.
   [[nodiscard]] std::span<Replaced const> commit_step(StepId step, std::span<std::int32_t const> num_valid,
                                                       std::span<std::int32_t const> token_ids);
   // Nothing of the step was written. Later steps were planned on top of it and fail with it. Returns all that failed, oldest first.
@@ -147,9 +149,10 @@ class BlockManager {
   [[nodiscard]] Region& live_region(ClaimId claim);  // THROWS: ContractError unless live.
 
   // --- faults (block_manager_faults.cpp) ---
-  std::vector<RowId> invalidate(std::span<std::int32_t const> blocks, std::uint16_t cause, std::int64_t now_ns);  // REQUIRES: no step in flight.
-  std::vector<RowId> reset(std::int64_t now_ns);  // REQUIRES: no step in flight, no live claim.
-  void check() const;                             // every invariant.  O(blocks + nodes + footprints + rows).
+  std::vector<RowId> invalidate(std::span<std::int32_t const> blocks, std::uint16_t cause,
+                                std::int64_t now_ns);  // REQUIRES: no step in flight.
+  std::vector<RowId> reset(std::int64_t now_ns);       // REQUIRES: no step in flight, no live claim.
+  void check() const;                                  // every invariant.  O(blocks + nodes + footprints + rows).
 
  private:
   friend class Conflict;
@@ -178,6 +181,7 @@ class BlockManager {
   void retire_row(RowId row);
   void stop_filling(std::span<BlockLedger::Filling const> stopped);
   void release_later(RowId row, BlockId block);
+  void touch_table(RowId row, std::uint32_t index) noexcept;
   [[nodiscard]] std::uint32_t num_protected_on_chain(RowId row);
   void record_admission(Request const& request, Decision const& decision);
 
@@ -201,8 +205,8 @@ class BlockManager {
   StepBuffers buffers_;
   std::array<Step, StepBuffers::kNumSets> steps_;
   std::uint64_t num_planned_ = 0;
-  std::uint32_t num_plan_calls_ = 0;  // also those that were answered Shortage
-  std::vector<std::uint64_t> in_flight_;  // at most two, oldest first; numbers are never used twice
+  std::uint32_t num_plan_calls_ = 0;                          // also those that were answered Shortage
+  std::vector<std::uint64_t> in_flight_;                      // at most two, oldest first; numbers are never used twice
   Moment crossed_{.step = 0, .allocations = 0, .now_ns = 0};  // of the last call that was answered kDeadlineDue
   std::vector<Replaced> replaced_;
   std::vector<NodeId> nodes_;  // scratch of look()

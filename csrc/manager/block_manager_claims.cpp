@@ -62,7 +62,8 @@ ClaimAnswer BlockManager::accept_claim(ClaimRequest const& wanted, std::int64_t 
   for (std::uint32_t i = 0; protects && i < requests_.row_limit(); ++i) {
     RequestStatus const status = requests_.row(RowId{i}).status;
     if (RequestTable::is_admitted(status)) {
-      overlaps.push_back({.row = RowId{i}, .num_common = num_common_blocks(wanted.content, demand_of(RowId{i}, 0).content, footprint, options_.block_size)});
+      overlaps.push_back({.row = RowId{i},
+                          .num_common = num_common_blocks(wanted.content, demand_of(RowId{i}, 0).content, footprint, options_.block_size)});
     }
   }
   std::ranges::sort(overlaps, {}, [this](Overlap const& overlap) { return requests_.request(overlap.row).admitted; });
@@ -90,8 +91,7 @@ ClaimAnswer BlockManager::accept_claim(ClaimRequest const& wanted, std::int64_t 
   }
   ClaimAnswer answer;
   answer.protected_blocks = ledger_.num_protected() + newly_protected;
-  answer.protected_union_held_blocks =
-      pool.num_resident_idle() + newly_idle + pool.num_reserved() + newly_reserved + pool.num_active();
+  answer.protected_union_held_blocks = pool.num_resident_idle() + newly_idle + pool.num_reserved() + newly_reserved + pool.num_active();
   answer.largest_union_blocks = answer.protected_blocks;
   for (Overlap const& overlap : overlaps) {
     std::uint32_t const together = answer.protected_blocks + requests_.request(overlap.row).peak_blocks;
@@ -103,8 +103,7 @@ ClaimAnswer BlockManager::accept_claim(ClaimRequest const& wanted, std::int64_t 
     answer.outcome = ClaimOutcome::kOverBudget;
     return answer;
   }
-  if (protects &&
-      (answer.largest_union_blocks > options_.usable_blocks || answer.protected_union_held_blocks > options_.usable_blocks)) {
+  if (protects && (answer.largest_union_blocks > options_.usable_blocks || answer.protected_union_held_blocks > options_.usable_blocks)) {
     answer.outcome = ClaimOutcome::kNoCapacity;
     return answer;
   }

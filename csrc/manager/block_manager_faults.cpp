@@ -67,25 +67,26 @@ void BlockManager::check() const {
     if (row.status == RequestStatus::kUnused) continue;
     std::uint64_t const num_committed = request.nodes.size() * std::uint64_t{options_.block_size};
     RKV_INVARIANT(row.status != RequestStatus::kRunning || (num_committed <= row.num_written && row.num_written <= row.num_planned &&
-                      row.num_planned <= request.blocks.size() * std::uint64_t{options_.block_size}),
+                                                            row.num_planned <= request.blocks.size() * std::uint64_t{options_.block_size}),
                   "INV-8: row ", i, ": committed=", num_committed, " written=", row.num_written, " planned=", row.num_planned,
                   " blocks=", request.blocks.size());
     for (BlockId const block : request.blocks) ++holders[index_of(block)];
     for (std::size_t j = 0; j < request.nodes.size(); ++j) {
-      RKV_INVARIANT(ledger_.index().exists(request.nodes[j]) && ledger_.index().block(request.nodes[j]) == request.blocks[j], "INV-8: row ", i,
-                    " holds block ", index_of(request.blocks[j]), " for a node that is elsewhere");
+      RKV_INVARIANT(ledger_.index().exists(request.nodes[j]) && ledger_.index().block(request.nodes[j]) == request.blocks[j], "INV-8: row ",
+                    i, " holds block ", index_of(request.blocks[j]), " for a node that is elsewhere");
     }
     for (NodeId const node : request.fills) {
       NodeHold const* const hold = ledger_.regions().hold(node);
       RKV_INVARIANT(hold != nullptr && hold->filler == RowId{i}, "INV-4: row ", i, " fills node ", index_of(node), " for nobody");
     }
   }
+  RKV_INVARIANT(in_flight_.size() <= 2 && std::ranges::is_sorted(in_flight_), "INV-10: steps in flight are out of order");
   for (std::uint64_t const number : in_flight_) {
     for (BlockId const block : steps_[number % StepBuffers::kNumSets].given_back) ++holders[index_of(block)];
   }
   for (std::uint32_t i = ledger_.pool().first_block(); i < ledger_.pool().num_rows() && !ledger_.pool().is_fresh(BlockId{i}); ++i) {
-    RKV_INVARIANT(ledger_.pool().ref_count(BlockId{i}) == holders[i], "INV-9: block ", i, " has ref_count=", ledger_.pool().ref_count(BlockId{i}),
-                  " and ", holders[i], " holders");
+    RKV_INVARIANT(ledger_.pool().ref_count(BlockId{i}) == holders[i], "INV-9: block ", i,
+                  " has ref_count=", ledger_.pool().ref_count(BlockId{i}), " and ", holders[i], " holders");
   }
 }
 

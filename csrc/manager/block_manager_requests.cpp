@@ -7,15 +7,16 @@ namespace residentkv {
 namespace {
 
 BlockManager::Options checked(BlockManager::Options options) {
-  RKV_REQUIRE(options.block_size > 0 && options.block_size <= 4096, "block_size=", options.block_size, " must be between 1 and 4096 tokens");
+  RKV_REQUIRE(options.block_size > 0 && options.block_size <= 4096, "block_size=", options.block_size,
+              " must be between 1 and 4096 tokens");
   RKV_REQUIRE(options.usable_blocks > 0, "usable_blocks=", options.usable_blocks, " must be > 0");
   std::uint64_t const slots = (std::uint64_t{options.usable_blocks} + 1) * options.block_size;
   RKV_REQUIRE(slots <= INT32_MAX, "usable_blocks=", options.usable_blocks, " x block_size=", options.block_size,
               " needs slot numbers beyond int32; use larger blocks or fewer");
   RKV_REQUIRE(options.max_requests > 0 && options.max_requests <= (1U << 20), "max_requests=", options.max_requests,
               " must be between 1 and 2^20");
-  RKV_REQUIRE(options.max_blocks_per_request > 0 && options.max_blocks_per_request <= options.usable_blocks, "max_blocks_per_request=",
-              options.max_blocks_per_request, " must be between 1 and usable_blocks=", options.usable_blocks);
+  RKV_REQUIRE(options.max_blocks_per_request > 0 && options.max_blocks_per_request <= options.usable_blocks,
+              "max_blocks_per_request=", options.max_blocks_per_request, " must be between 1 and usable_blocks=", options.usable_blocks);
   return options;
 }
 
@@ -87,8 +88,8 @@ BlockManager::Look BlockManager::look(Demand const& demand) {
   decision.num_cached_tokens = look.num_reused * options_.block_size;
   decision.peak_blocks = demand.peak_blocks;
   decision.new_blocks = blocks_for(num_tokens, options_.block_size) - look.num_reused;
-  decision.available_blocks = std::int64_t{pool.num_free()} + pool.num_cached() - pool.num_reserved() - look.num_cached_reused +
-                              decision.num_filled_blocks;
+  decision.available_blocks =
+      std::int64_t{pool.num_free()} + pool.num_cached() - pool.num_reserved() - look.num_cached_reused + decision.num_filled_blocks;
   decision.protected_blocks = ledger_.num_protected();
   decision.protected_union_peak_blocks = ledger_.num_protected() + demand.peak_blocks - num_protected;
   decision.resident_plus_active_blocks = ledger_.num_protected_or_held() + demand.peak_blocks - num_protected_or_held;
@@ -175,6 +176,7 @@ void BlockManager::occupy(RowId id, Look const& look) {
   std::optional<Reservation> reservation = ledger_.pool().reserve(look.decision.new_blocks - look.decision.num_filled_blocks);
   RKV_INVARIANT(reservation.has_value(), "INV-2: admitted ", look.decision.new_blocks, " blocks without room");
   for (std::uint32_t i = look.num_reused; i < num_blocks; ++i) {
+    if ((i - look.num_reused) % BlockLedger::kVictimsAhead == 0) ledger_.prefetch_victims(num_blocks - i);
     if (i < nodes_.size() && ledger_.is_reserved(nodes_[i])) {
       request.blocks.push_back(ledger_.take_to_fill(nodes_[i], id, request.key));
       request.fills.push_back(nodes_[i]);
@@ -188,7 +190,7 @@ void BlockManager::occupy(RowId id, Look const& look) {
   row.shares_blocks = false;
   requests_.seek(id);
   requests_.update_publish_at(id);
-  buffers_.touch(id, 0);
+  touch_table(id, 0);
 }
 
 void BlockManager::record_admission(Request const& request, Decision const& decision) {
@@ -205,7 +207,8 @@ void BlockManager::record_admission(Request const& request, Decision const& deci
 Decision BlockManager::fork(RowId parent_id, RequestKey key, std::int64_t now_ns) {
   Row const& parent_row = requests_.row(parent_id);
   Request const& parent = requests_.request(parent_id);
-  RKV_REQUIRE(parent_row.status == RequestStatus::kRunning && parent_row.num_in_flight == 0, "fork needs a running parent without a step in flight");
+  RKV_REQUIRE(parent_row.status == RequestStatus::kRunning && parent_row.num_in_flight == 0,
+              "fork needs a running parent without a step in flight");
   RKV_REQUIRE(parent_row.num_written == parent_row.num_known, "fork needs all ", parent_row.num_known,
               " known tokens of the parent written, has ", parent_row.num_written);
   RKV_REQUIRE(!requests_.is_full(), "max_requests=", options_.max_requests, " requests are admitted");
@@ -248,7 +251,7 @@ Decision BlockManager::fork(RowId parent_id, RequestKey key, std::int64_t now_ns
   row.shares_blocks = child.blocks.size() > child.nodes.size();
   requests_.row(parent_id).shares_blocks = row.shares_blocks;
   requests_.seek(id);
-  buffers_.touch(id, 0);
+  touch_table(id, 0);
   decision.row = id;
   record_admission(child, decision);
   ledger_.check_accounting();
@@ -280,8 +283,7 @@ Decision BlockManager::resume(RowId id, std::int64_t now_ns) {
     return {.outcome = Outcome::kDeadlineDue};
   }
   // What was admitted is never refused: acceptance of a claim counted this request's peak.
-  decided.decision.outcome =
-      decided.decision.new_blocks > decided.decision.available_blocks ? Outcome::kDeferred : Outcome::kAdmitted;
+  decided.decision.outcome = decided.decision.new_blocks > decided.decision.available_blocks ? Outcome::kDeferred : Outcome::kAdmitted;
   if (decided.decision.outcome != Outcome::kAdmitted) return decided.decision;
   ++version_;
   occupy(id, decided);
@@ -337,8 +339,8 @@ void BlockManager::rewind(RowId id, std::uint32_t num_tokens) {
   Request& request = requests_.request(id);
   RKV_REQUIRE(row.status == RequestStatus::kRunning, "row ", index_of(id), " is not running");
   std::size_t const num_committed = request.nodes.size() * options_.block_size;
-  RKV_REQUIRE(num_tokens >= num_committed && num_tokens <= row.num_planned, "rewind to ", num_tokens, " tokens: must be between num_committed=",
-              num_committed, " and num_planned=", row.num_planned);
+  RKV_REQUIRE(num_tokens >= num_committed && num_tokens <= row.num_planned, "rewind to ", num_tokens,
+              " tokens: must be between num_committed=", num_committed, " and num_planned=", row.num_planned);
   ++version_;
   ++row.epoch;
   row.num_written = std::min(row.num_written, num_tokens);
@@ -349,9 +351,15 @@ void BlockManager::rewind(RowId id, std::uint32_t num_tokens) {
     release_later(id, request.blocks.back());
     request.blocks.pop_back();
   }
-  buffers_.touch(id, static_cast<std::uint32_t>(request.blocks.size()));
+  touch_table(id, static_cast<std::uint32_t>(request.blocks.size()));
   requests_.seek(id);
   ledger_.check_accounting();
+}
+
+// The row's entries from `index` on differ from what the rotating sets hold.
+void BlockManager::touch_table(RowId id, std::uint32_t index) noexcept {
+  requests_.row(id).stale_sets = (1U << StepBuffers::kNumSets) - 1;
+  buffers_.touch(id, index);
 }
 
 // Releases a block of the row as soon as no step in flight may still name it.

@@ -1,5 +1,6 @@
 #include <algorithm>
-#include <numeric>
+#include <array>
+#include <cstring>
 
 #include "manager/block_manager.hpp"
 
@@ -23,7 +24,8 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
   Shortage shortage;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     std::int32_t const number_of_row = rows[i];
-    RKV_REQUIRE(number_of_row >= 0 && number_of_row < static_cast<std::int64_t>(requests_.row_limit()), "row ", number_of_row, " is no admitted request");
+    RKV_REQUIRE(number_of_row >= 0 && number_of_row < static_cast<std::int64_t>(requests_.row_limit()), "row ", number_of_row,
+                " is no admitted request");
     RowId const id{static_cast<std::uint32_t>(number_of_row)};
     Row& row = requests_.row(id);
     RKV_REQUIRE(row.status == RequestStatus::kRunning, "row ", number_of_row, " is not running");
@@ -61,6 +63,7 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
 
   ++version_;
   ++num_planned_;
+  RKV_INVARIANT(in_flight_.empty() || in_flight_.back() < number, "INV-10: step ", number, " planned after step ", in_flight_.back());
   in_flight_.push_back(number);
   StepBuffers::Set& set = buffers_.set(number);
   set.copies.clear();
@@ -74,6 +77,7 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
       if (row.num_planned + count > row.room || row.shares_blocks) grow(id, count, *reservation, set.copies);
     }
   }
+  auto const set_bit = static_cast<std::uint8_t>(1U << (number % StepBuffers::kNumSets));
   Step& planned = step(number);
   planned.entries.resize(rows.size());
   std::int32_t* slot = target != nullptr ? target->slot_mapping : set.slot_mapping.data();
@@ -92,7 +96,10 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
     ++row.num_in_flight;
     set.rows[i] = rows[i];
     set.context_lens[i] = static_cast<std::int32_t>(row.num_planned);
-    if (target == nullptr) buffers_.sync(set, id, requests_.request(id).blocks);
+    if (target == nullptr && (row.stale_sets & set_bit) != 0) [[unlikely]] {
+      buffers_.sync(set, id, requests_.request(id).blocks);
+      row.stale_sets = static_cast<std::uint8_t>(row.stale_sets & ~set_bit);
+    }
   }
   if (target != nullptr) write_target(*target, rows);
   if (any_growth) ledger_.check_accounting();
@@ -106,13 +113,14 @@ BlockManager::Growth BlockManager::growth(RowId id, std::uint32_t count) {
   Request const& request = requests_.request(id);
   std::uint64_t const end = row.num_planned + std::uint64_t{count};
   if (end > request.token_limit) {
-    RKV_REQUIRE(!request.is_bounded, "row ", index_of(id), " would reach ", end, " tokens, but prompt + max_new_tokens=", request.token_limit,
-                ": more tokens than were declared");
+    RKV_REQUIRE(!request.is_bounded, "row ", index_of(id), " would reach ", end,
+                " tokens, but prompt + max_new_tokens=", request.token_limit, ": more tokens than were declared");
     RKV_REQUIRE(blocks_for(end, options_.block_size) <= options_.max_blocks_per_request, "row ", index_of(id), " would need ",
                 blocks_for(end, options_.block_size), " blocks, but max_blocks_per_request=", options_.max_blocks_per_request);
     std::uint64_t const peak = blocks_for(end, options_.block_size);
     std::uint64_t const together = ledger_.num_protected() + peak;
-    if (peak > options_.usable_blocks || (together > options_.usable_blocks && together - num_protected_on_chain(id) > options_.usable_blocks)) {
+    if (peak > options_.usable_blocks ||
+        (together > options_.usable_blocks && together - num_protected_on_chain(id) > options_.usable_blocks)) {
       return {.num_blocks = 0, .is_refused = true};
     }
   }
@@ -139,12 +147,13 @@ void BlockManager::grow(RowId id, std::uint32_t count, Reservation& reservation,
       BlockId const own = ledger_.take(reservation, request.key);
       request.blocks[i] = own;
       ledger_.pool().release(shared);
-      buffers_.touch(id, i);
+      touch_table(id, i);
       if (i == first && row.num_planned % options_.block_size != 0) {  // only what is already written in the block is worth copying
         copies.push_back({.source = static_cast<std::int32_t>(index_of(shared)), .target = static_cast<std::int32_t>(index_of(own))});
       }
     }
   }
+  touch_table(id, static_cast<std::uint32_t>(request.blocks.size()));
   while (request.blocks.size() < num_blocks) request.blocks.push_back(ledger_.take(reservation, request.key));
   request.peak_blocks = std::max(request.peak_blocks, num_blocks);
   if (!request.is_bounded) request.token_limit = request.peak_blocks * options_.block_size;
@@ -161,7 +170,13 @@ std::int32_t* BlockManager::map_slots(RowId id, std::uint32_t count, std::int32_
       row.block_left = options_.block_size;
     }
     std::uint32_t const run = std::min(count, row.block_left);
-    std::iota(slot, slot + run, static_cast<std::int32_t>(row.next_slot));
+    auto first = static_cast<std::int32_t>(row.next_slot);
+    std::uint32_t i = 0;
+    for (; i + 4 <= run; i += 4, first += 4) {  // four at a time: one vector store
+      std::array<std::int32_t, 4> const four{first, first + 1, first + 2, first + 3};
+      std::memcpy(slot + i, four.data(), sizeof(four));
+    }
+    for (; i < run; ++i) slot[i] = first++;
     slot += run;
     row.next_slot += run;
     row.block_left -= run;
@@ -190,11 +205,13 @@ std::uint32_t BlockManager::num_unknown(Step::Entry const& entry, std::uint32_t 
 
 std::span<Replaced const> BlockManager::commit_step(StepId id, std::span<std::int32_t const> num_valid,
                                                     std::span<std::int32_t const> token_ids) {
-  RKV_REQUIRE(!in_flight_.empty() && in_flight_.front() == index_of(id), "step ", index_of(id), " can not be committed now: ",
-              in_flight_.size(), " in flight, the next to retire is ", in_flight_.empty() ? 0 : in_flight_.front());
+  RKV_REQUIRE(!in_flight_.empty() && in_flight_.front() == index_of(id), "step ", index_of(id),
+              " can not be committed now: ", in_flight_.size(), " in flight, the next to retire is ",
+              in_flight_.empty() ? 0 : in_flight_.front());
   Step& committed = step(index_of(id));
   std::size_t const num_rows = committed.entries.size();
-  RKV_REQUIRE(num_valid.empty() || num_valid.size() == num_rows, "num_valid has ", num_valid.size(), " entries, the step has ", num_rows, " rows");
+  RKV_REQUIRE(num_valid.empty() || num_valid.size() == num_rows, "num_valid has ", num_valid.size(), " entries, the step has ", num_rows,
+              " rows");
   std::uint64_t unknown = 0;
   for (std::size_t i = 0; i < num_rows; ++i) {
     Step::Entry const& entry = committed.entries[i];
@@ -233,6 +250,8 @@ void BlockManager::commit_entry(Step::Entry const& entry, std::uint32_t num_vali
     for (std::uint32_t i = 0; i < num_new; ++i) row.tokens[row.num_known + i] = token_ids[i];
     row.num_known += num_new;
     row.num_written = entry.first + num_valid;
+    RKV_INVARIANT(row.num_written <= row.num_planned, "INV-8: row ", index_of(entry.row), ": written=", row.num_written,
+                  " planned=", row.num_planned);
     if (num_valid < entry.count) {  // rejected: the slots are planned again, and what was planned beyond them is void
       row.num_planned = row.num_written;
       ++row.epoch;
@@ -261,7 +280,8 @@ void BlockManager::publish(RowId id) {
   auto const absent = request.future_reuse ? BlockLedger::Absent::kCreate : BlockLedger::Absent::kLeave;
   NodeId parent = request.nodes.empty() ? PrefixIndex::root(request.root) : request.nodes.back();
   std::size_t const num_full = full_blocks(row.num_written, options_.block_size);
-  constexpr std::size_t kGroup = 16;  // hashed ahead, so that the slots of a group are fetched together
+  auto parent_is = BlockLedger::Parent::kKnown;
+  constexpr std::size_t kGroup = 16;  // hashed ahead, so that the heads of a group are fetched together
   std::array<ChainBlock, kGroup> group;
   std::size_t in_group = 0;
   std::size_t next = 0;
@@ -276,12 +296,12 @@ void BlockManager::publish(RowId id) {
         std::int32_t const* tokens = row.tokens + (i + j) * options_.block_size;
         hash = index.hash().next(hash, tokens, extra);
         group[j] = {.tokens = tokens, .extra = extra, .hash = hash};
-        index.prefetch_slot(hash);
+        index.prefetch_head(hash);
       }
     }
     ChainBlock const& content = group[next++];
     BlockId const own = request.blocks[i];
-    BlockLedger::Published const published = ledger_.publish(parent, content, own, absent, request.key);
+    BlockLedger::Published const published = ledger_.publish(parent, content, own, absent, parent_is, request.key);
     if (published.node == kNoNode) {
       row.publish_at = Row::kNothingToPublish;
       return;
@@ -289,13 +309,14 @@ void BlockManager::publish(RowId id) {
     if (published.stopped_filler != kNoRow) std::erase(requests_.request(published.stopped_filler).fills, published.node);
     if (published.block != own) {  // somebody was first: keep one copy of the content
       request.blocks[i] = published.block;
-      buffers_.touch(id, static_cast<std::uint32_t>(i));
+      touch_table(id, static_cast<std::uint32_t>(i));
       replaced_.push_back({.row = id, .index = static_cast<std::uint32_t>(i), .old_block = own, .new_block = published.block});
       release_later(id, own);
     }
     request.nodes.push_back(published.node);
     request.chain_hash = content.hash;
     parent = published.node;
+    parent_is = published.is_new ? BlockLedger::Parent::kJustCreated : BlockLedger::Parent::kKnown;
   }
   requests_.update_publish_at(id);
 }

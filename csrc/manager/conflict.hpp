@@ -4,9 +4,9 @@
 // In the way, when the answer is Refused: a protected block that is not in A(r). When it is Deferred: a protected or reserved block that no
 // running request holds and that r neither reuses nor fills.
 //
-// A claim's blocks lie on one path of the trie, and claims share paths: the count along a path is computed once per node, so all claims together
-// cost O(claims + protected nodes), not O(sum of footprints).
-// Valid until the manager changes; later use is a ContractError. Thread safety: none.
+// A claim's blocks lie on one path of the trie, and claims share paths: the count along a path is computed once per node, so all claims
+// together cost O(claims + protected nodes), not O(sum of footprints). Valid until the manager changes; later use is a ContractError.
+// Thread safety: none.
 #include <cstdint>
 #include <span>
 #include <vector>

@@ -1,6 +1,6 @@
 #pragma once
-// The door every call goes through: one caller at a time, not after close, not in a forked child, and not after the bookkeeping was found broken.
-// Thread safety: this is what makes overlap an error instead of a race. A call costs two relaxed-ordered atomic operations.
+// The door every call goes through: one caller at a time, not after close, not in a forked child, and not after the bookkeeping was found
+// broken. Thread safety: this is what makes overlap an error instead of a race. A call costs two relaxed-ordered atomic operations.
 #include <pthread.h>
 
 #include <atomic>
@@ -16,8 +16,9 @@ class Gate {
  public:
   Gate() noexcept : fork_generation_(current_fork_generation()) {}
 
-  // Runs `body` inside the gate.  THROWS: ContractError on overlap, after close or after fork; InvariantError once poisoned. An InvariantError
-  // or std::bad_alloc leaving `body` poisons: state may be half changed, and serving another request's KV is worse than stopping.
+  // Runs `body` inside the gate.  THROWS: ContractError on overlap, after close or after fork; InvariantError once poisoned. An
+  // InvariantError or std::bad_alloc leaving `body` poisons: state may be half changed, and serving another request's KV is worse than
+  // stopping.
   template <typename Body>
   decltype(auto) enter(Body&& body) {
     Pass const pass(*this);

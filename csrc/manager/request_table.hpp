@@ -1,10 +1,9 @@
 #pragma once
 // The admitted requests. A Row is what every step touches (one cache line); a Request is the rest.
 //
-// Token counts of a request: num_committed <= num_written <= num_planned, and num_known counts tokens whose ids are known (the prompt from the
-// start). Positions [0, num_written) hold KV; full blocks of known, written tokens are published: request.nodes has one entry per published
-// block, so num_committed = nodes.size() * block_size.
-// Thread safety: none.
+// Token counts of a request: num_committed <= num_written <= num_planned, and num_known counts tokens whose ids are known (the prompt from
+// the start). Positions [0, num_written) hold KV; full blocks of known, written tokens are published: request.nodes has one entry per
+// published block, so num_committed = nodes.size() * block_size. Thread safety: none.
 #include <algorithm>
 #include <cstdint>
 #include <limits>
@@ -39,30 +38,32 @@ struct alignas(64) Row {
   std::uint32_t step_mark = 0;   // low bits of the last step that names the row: a batch names it once
   std::uint16_t num_in_flight = 0;
   RequestStatus status = RequestStatus::kUnused;
-  bool shares_blocks = false;  // after a fork: unpublished blocks may have another holder, and are copied before they are written
+  std::uint8_t stale_sets = 0;  // bit i: set i of the step buffers does not hold the row's latest entries
+  bool shares_blocks = false;   // after a fork: unpublished blocks may have another holder, and are copied before they are written
 };
 static_assert(sizeof(Row) == 64);
 
 struct Request {
   RequestKey key = kNoRequest;
   RootId root{0};
-  std::uint64_t admitted = 0;      // order of admission
-  std::uint32_t num_prompt = 0;    // tokens
-  std::uint32_t peak_blocks = 0;   // |A(r)|
-  std::uint32_t token_limit = 0;   // prompt + max_new_tokens; with is_bounded == false the end of peak_blocks, which may be raised
-  bool is_bounded = false;         // max_new_tokens was given
-  bool future_reuse = true;        // may what it computes enter the index
-  std::uint64_t chain_hash = 0;    // of the published blocks
+  std::uint64_t admitted = 0;     // order of admission
+  std::uint32_t num_prompt = 0;   // tokens
+  std::uint32_t peak_blocks = 0;  // |A(r)|
+  std::uint32_t token_limit = 0;  // prompt + max_new_tokens; with is_bounded == false the end of peak_blocks, which may be raised
+  bool is_bounded = false;        // max_new_tokens was given
+  bool future_reuse = true;       // may what it computes enter the index
+  std::uint64_t chain_hash = 0;   // of the published blocks
   std::vector<std::int32_t> tokens;
-  std::vector<ExtraId> extras;     // per block, may be shorter; one reference each
-  std::vector<BlockId> blocks;     // held, by position
-  std::vector<NodeId> nodes;       // published, by position
-  std::vector<NodeId> fills;       // planned nodes this request computes for their claims
+  std::vector<ExtraId> extras;  // per block, may be shorter; one reference each
+  std::vector<BlockId> blocks;  // held, by position
+  std::vector<NodeId> nodes;    // published, by position
+  std::vector<NodeId> fills;    // planned nodes this request computes for their claims
 };
 
 class RequestTable {
  public:
-  RequestTable(std::uint32_t max_requests, std::uint32_t block_size) : block_size_(block_size), rows_(max_requests), requests_(max_requests) {}
+  RequestTable(std::uint32_t max_requests, std::uint32_t block_size)
+      : block_size_(block_size), rows_(max_requests), requests_(max_requests) {}
 
   [[nodiscard]] bool is_full() const noexcept { return free_.empty() && fresh_ == rows_.size(); }
   // A row for a new request.  REQUIRES: !is_full().

@@ -1,6 +1,6 @@
 #pragma once
-// What a planned step hands to the model: block tables, slot mapping, context lengths. Three sets rotate, so a step's arrays stay untouched while
-// two later steps are planned. A row's entries persist: only what changed since a set last saw the row is written.
+// What a planned step hands to the model: block tables, slot mapping, context lengths. Three sets rotate, so a step's arrays stay untouched
+// while two later steps are planned. A row's entries persist: only what changed since a set last saw the row is written.
 //
 // Entries beyond a row's blocks hold `padding` (0 with a null block, else -1).
 // Thread safety: none. Memory is reserved up front and touched on use.

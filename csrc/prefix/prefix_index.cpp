@@ -1,71 +1,85 @@
 #include "prefix/prefix_index.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
 namespace residentkv {
 
 PrefixIndex::PrefixIndex(Options options) : options_(options), hash_(options.hash_seed, options.block_size) {
-  std::uint32_t const num_slots = std::bit_ceil(std::max(options.expected_nodes + options.expected_nodes / 4, 16U));
-  slots_.grow(num_slots);
-  mask_ = num_slots - 1;
+  std::uint32_t const num_heads = std::bit_ceil(std::max(options.expected_nodes + options.expected_nodes / 4, 16U));
+  heads_.grow(num_heads);
+  mask_ = num_heads - 1;
   nodes_.grow(options.expected_nodes);
   tokens_.grow(std::size_t{options.expected_nodes} * options.block_size);
+  heads_.advise_large_pages();
+  nodes_.advise_large_pages();
+  tokens_.advise_large_pages();
 }
 
 bool PrefixIndex::spells(Node const& node, std::uint32_t index, NodeId parent, ChainBlock const& block) const noexcept {
-  return node.parent == parent && node.extra == block.extra &&
-         std::memcmp(&tokens_[std::size_t{index} * options_.block_size], block.tokens, std::size_t{options_.block_size} * 4) == 0;
+  if (node.parent != parent || node.extra != block.extra) return false;
+  std::int32_t const* const tokens = &tokens_[std::size_t{index} * options_.block_size];
+  std::int32_t difference = 0;  // without an early exit the comparison is a few vector instructions; a candidate nearly always is equal
+  for (std::uint32_t i = 0; i < options_.block_size; ++i) difference |= tokens[i] ^ block.tokens[i];
+  return difference == 0;
 }
 
 NodeId PrefixIndex::find(NodeId parent, ChainBlock const& block) const noexcept {
   auto const hash = static_cast<std::uint32_t>(block.hash);
-  for (std::uint32_t i = hash & mask_; slots_[i].node_plus_one != 0; i = (i + 1) & mask_) {
-    std::uint32_t const index = slots_[i].node_plus_one - 1;
-    if (slots_[i].hash == hash && spells(nodes_[index], index, parent, block)) return NodeId{index};
+  for (NodeId node = head(hash); node != kNoNode; node = nodes_[index_of(node)].next) {
+    Node const& record = nodes_[index_of(node)];
+    if (record.hash == hash && spells(record, index_of(node), parent, block)) return node;
   }
   return kNoNode;
 }
 
-void PrefixIndex::walk(RootId root_id, std::span<std::int32_t const> tokens, std::span<ExtraId const> extras,
-                       std::vector<NodeId>& nodes, std::vector<std::uint64_t>& hashes) const {
-  // Blocks are looked up in groups: hashes need no memory of ours, so the slots of a group, then its candidate nodes and their tokens, are
+void PrefixIndex::walk(RootId root_id, std::span<std::int32_t const> tokens, std::span<ExtraId const> extras, std::vector<NodeId>& nodes,
+                       std::vector<std::uint64_t>& hashes) const {
+  // Blocks are looked up in groups: hashes need no memory of ours, so the heads of a group, then its candidate nodes and their tokens, are
   // fetched together instead of one miss after another. That is the difference between 1 and 10 microseconds in a pool of a million blocks.
   // Groups start small, since most chains that miss, miss at once.
   constexpr std::size_t kLargestGroup = 32;
   std::size_t const num_blocks = tokens.size() / options_.block_size;
   NodeId parent = root(root_id);
   std::uint64_t hash = hash_.root(root_id);
-  ChainBlock group[kLargestGroup];
+  std::array<ChainBlock, kLargestGroup> group;
   std::size_t group_size = 2;
   for (std::size_t begin = 0; begin < num_blocks; begin += group_size, group_size = std::min(group_size * 4, kLargestGroup)) {
     std::size_t const size = std::min(group_size, num_blocks - begin);
     for (std::size_t i = 0; i < size; ++i) {
-      std::int32_t const* block_tokens = tokens.data() + (begin + i) * options_.block_size;
       ExtraId const extra = begin + i < extras.size() ? extras[begin + i] : kNoExtra;
-      hash = hash_.next(hash, block_tokens, extra);
-      group[i] = {.tokens = block_tokens, .extra = extra, .hash = hash};
-      __builtin_prefetch(&slots_[static_cast<std::uint32_t>(hash) & mask_]);
+      group[i] = {.tokens = tokens.data() + (begin + i) * options_.block_size, .extra = extra, .hash = 0};
+      group[i].hash = hash = hash_.next(hash, group[i].tokens, extra);
+      prefetch_head(hash);
     }
     for (std::size_t i = 0; i < size; ++i) {
-      std::uint32_t const first = slots_[static_cast<std::uint32_t>(group[i].hash) & mask_].node_plus_one;
-      if (first == 0) continue;  // absent, or moved on by a collision: find() below decides
-      __builtin_prefetch(&nodes_[first - 1]);
-      __builtin_prefetch(&tokens_[std::size_t{first - 1} * options_.block_size]);
+      NodeId const first = head(static_cast<std::uint32_t>(group[i].hash));
+      if (first == kNoNode) break;  // this block is absent, so the chain ends before it
+      prefetch(first);
+      __builtin_prefetch(&tokens_[std::size_t{index_of(first)} * options_.block_size]);
     }
-    for (std::size_t i = 0; i < size; ++i) {
-      NodeId const node = find(parent, group[i]);
-      if (node == kNoNode) return;
-      nodes.push_back(node);
-      hashes.push_back(group[i].hash);
-      parent = node;
+    std::size_t const num_before = nodes.size();
+    nodes.resize(num_before + size);
+    hashes.resize(num_before + size);
+    std::size_t found = 0;
+    for (; found < size; ++found) {
+      NodeId const node = find(parent, group[found]);
+      if (node == kNoNode) break;
+      nodes[num_before + found] = parent = node;
+      hashes[num_before + found] = group[found].hash;
+    }
+    if (found < size) {
+      nodes.resize(num_before + found);
+      hashes.resize(num_before + found);
+      return;
     }
   }
 }
 
 NodeId PrefixIndex::insert(NodeId parent, ChainBlock const& block) {
-  if ((num_linked_ + 1) * std::uint64_t{5} > std::uint64_t{mask_ + 1} * 4) grow_slots();
+  if (num_linked_ > mask_) grow_heads();
   NodeId node = free_head_;
   if (node == kNoNode) {
     if (fresh_ == nodes_.size()) {
@@ -75,11 +89,12 @@ NodeId PrefixIndex::insert(NodeId parent, ChainBlock const& block) {
     }
     node = NodeId{fresh_++};
   } else {
-    free_head_ = NodeId{index_of(nodes_[index_of(node)].block)};
+    free_head_ = nodes_[index_of(node)].next;
   }
   bool const has_parent = !is_root(parent);
   std::uint32_t const position = has_parent ? this->position(parent) + 1 : 0;
   nodes_[index_of(node)] = {.parent = parent,
+                            .next = kNoNode,
                             .hash = static_cast<std::uint32_t>(block.hash),
                             .extra = block.extra,
                             .block = kNoBlock,
@@ -89,7 +104,7 @@ NodeId PrefixIndex::insert(NodeId parent, ChainBlock const& block) {
   if (block.extra != kNoExtra) extra_keys_.retain(block.extra);
   if (has_parent) ++nodes_[index_of(parent)].num_children;
   ++num_nodes_;
-  link(static_cast<std::uint32_t>(block.hash), node);
+  link(node);
   return node;
 }
 
@@ -100,51 +115,48 @@ void PrefixIndex::erase(NodeId id) {
   if (!is_root(node.parent)) --nodes_[index_of(node.parent)].num_children;
   if (node.extra != kNoExtra) extra_keys_.release(node.extra);
   node.parent = kNoNode;
-  node.block = BlockId{index_of(free_head_)};
+  node.next = free_head_;
   free_head_ = id;
   --num_nodes_;
 }
 
 void PrefixIndex::detach(NodeId id) {
-  RKV_INVARIANT(exists(id) && !is_detached(id), "detached node ", index_of(id), " twice");
+  RKV_INVARIANT(exists(id) && !is_detached(id), "INV-5: detached node ", index_of(id), " twice");
   unlink(id);
   nodes_[index_of(id)].position |= kDetachedBit;
 }
 
-void PrefixIndex::link(std::uint32_t hash, NodeId node) noexcept {
-  std::uint32_t i = hash & mask_;
-  while (slots_[i].node_plus_one != 0) i = (i + 1) & mask_;
-  slots_[i] = {.hash = hash, .node_plus_one = index_of(node) + 1};
+void PrefixIndex::link(NodeId id) noexcept {
+  Node& node = nodes_[index_of(id)];
+  node.next = head(node.hash);
+  heads_[node.hash & mask_] = index_of(id) + 1;
   ++num_linked_;
 }
 
-void PrefixIndex::unlink(NodeId node) {
-  std::uint32_t const wanted = index_of(node) + 1;
-  std::uint32_t hole = nodes_[index_of(node)].hash & mask_;
-  while (slots_[hole].node_plus_one != wanted) {
-    RKV_INVARIANT(slots_[hole].node_plus_one != 0, "INV-5: node ", index_of(node), " is not where its hash says");
-    hole = (hole + 1) & mask_;
+void PrefixIndex::unlink(NodeId id) {
+  Node const& node = nodes_[index_of(id)];
+  NodeId before = head(node.hash);
+  if (before == id) {
+    heads_[node.hash & mask_] = index_of(node.next) + 1;  // kNoNode + 1 is 0: empty
+  } else {
+    while (before != kNoNode && nodes_[index_of(before)].next != id) before = nodes_[index_of(before)].next;
+    RKV_INVARIANT(before != kNoNode, "INV-5: node ", index_of(id), " is not where its hash says");
+    nodes_[index_of(before)].next = node.next;
   }
-  // Close the gap (Knuth 6.4, algorithm R): move back every later entry of the run whose home is not between the hole and itself.
-  for (std::uint32_t i = (hole + 1) & mask_; slots_[i].node_plus_one != 0; i = (i + 1) & mask_) {
-    std::uint32_t const home = slots_[i].hash & mask_;
-    if (((i - home) & mask_) >= ((i - hole) & mask_)) {
-      slots_[hole] = slots_[i];
-      hole = i;
-    }
-  }
-  slots_[hole] = {};
   --num_linked_;
 }
 
-void PrefixIndex::grow_slots() {
-  RawArray<Slot, Fill::kZero> old = std::move(slots_);
-  slots_ = RawArray<Slot, Fill::kZero>();
-  slots_.grow(old.size() * 2);
-  mask_ = static_cast<std::uint32_t>(slots_.size() - 1);
+void PrefixIndex::grow_heads() {
+  RawArray<std::uint32_t, Fill::kZero> const old = std::move(heads_);
+  heads_ = RawArray<std::uint32_t, Fill::kZero>(old.size() * 2);
+  mask_ = static_cast<std::uint32_t>(heads_.size() - 1);
   num_linked_ = 0;
   for (std::size_t i = 0; i < old.size(); ++i) {
-    if (old[i].node_plus_one != 0) link(old[i].hash, NodeId{old[i].node_plus_one - 1});
+    for (NodeId node{old[i] - 1}; node != kNoNode;) {
+      NodeId const next = nodes_[index_of(node)].next;
+      link(node);
+      node = next;
+    }
   }
 }
 
@@ -162,9 +174,9 @@ void PrefixIndex::check() const {
     }
     if (is_detached(NodeId{i})) continue;
     ++linked;
-    std::uint32_t slot = node.hash & mask_;
-    while (slots_[slot].node_plus_one != 0 && slots_[slot].node_plus_one != i + 1) slot = (slot + 1) & mask_;
-    RKV_INVARIANT(slots_[slot].node_plus_one == i + 1, "INV-5: node ", i, " can not be found");
+    NodeId found = head(node.hash);
+    while (found != kNoNode && found != NodeId{i}) found = nodes_[index_of(found)].next;
+    RKV_INVARIANT(found == NodeId{i}, "INV-5: node ", i, " can not be found");
   }
   for (std::uint32_t i = 0; i < fresh_; ++i) {
     RKV_INVARIANT(nodes_[i].parent == kNoNode || nodes_[i].num_children == children[i], "INV-5: node ", i, " counts ",

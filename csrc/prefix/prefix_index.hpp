@@ -1,13 +1,15 @@
 #pragma once
-// An exact index of token chains: a trie whose nodes are blocks of tokens, one root per cache identity. Two chains share a node only when the
-// identity, every token and every extra key up to it are equal; the hash finds candidates, tokens decide.
+// An exact index of token chains: a trie whose nodes are blocks of tokens, one root per cache identity. Two chains share a node only when
+// the identity, every token and every extra key up to it are equal; the hash finds candidates, tokens decide.
 //
-// A node may name a block that holds its KV ("backed") or not (planned by a claim). The index does not know who may be evicted (alloc/ does):
-// it only refuses to forget a node that still has children.
+// Nodes are found through a hash table of chains: heads here, links in the nodes, so forgetting a node is usually one store.
 //
-// Invariants: (1) an attached node is found from its parent, tokens and extra key, and from nothing else.  (2) num_children counts nodes whose
-// parent it is.  (3) A detached node and its descendants are found by nobody.
-// Complexity: O(block_size) per block looked up or inserted, expected; never O(nodes) except where said. Thread safety: none.
+// A node may name a block that holds its KV ("backed") or not (planned by a claim). The index does not know who may be evicted (alloc/
+// does): it only refuses to forget a node that still has children.
+//
+// Invariants: (1) an attached node is found from its parent, tokens and extra key, and from nothing else.  (2) num_children counts nodes
+// whose parent it is.  (3) A detached node and its descendants are found by nobody. Complexity: O(block_size) per block looked up or
+// inserted, expected; never O(nodes) except where said. Thread safety: none.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -72,12 +74,18 @@ class PrefixIndex {
   [[nodiscard]] std::uint32_t num_nodes() const noexcept { return num_nodes_; }
   [[nodiscard]] std::uint32_t node_limit() const noexcept { return fresh_; }  // every node id ever used is below
   [[nodiscard]] bool exists(NodeId node) const noexcept { return index_of(node) < fresh_ && nodes_[index_of(node)].parent != kNoNode; }
-  [[nodiscard]] std::size_t metadata_bytes() const noexcept { return nodes_.size() * sizeof(Node) + slots_.size() * sizeof(Slot); }
+  [[nodiscard]] std::size_t metadata_bytes() const noexcept { return nodes_.size() * sizeof(Node) + heads_.size() * sizeof(std::uint32_t); }
 
+  // Hints for whoever handles many nodes: the node, the head its chain hangs from, the head of a hash.
   void prefetch(NodeId node) const noexcept {
     if (node != kNoNode) __builtin_prefetch(&nodes_[index_of(node)]);
   }
-  void prefetch_slot(std::uint64_t hash) const noexcept { __builtin_prefetch(&slots_[static_cast<std::uint32_t>(hash) & mask_]); }
+  void prefetch_links(NodeId node) const noexcept {
+    if (node == kNoNode) return;
+    prefetch_head(nodes_[index_of(node)].hash);
+    if (!is_root(nodes_[index_of(node)].parent)) prefetch(nodes_[index_of(node)].parent);
+  }
+  void prefetch_head(std::uint64_t hash) const noexcept { __builtin_prefetch(&heads_[static_cast<std::uint32_t>(hash) & mask_]); }
 
   void check() const;  // invariants (1) and (2).  O(nodes).  THROWS: InvariantError.
 
@@ -86,30 +94,27 @@ class PrefixIndex {
   static constexpr std::uint32_t kDetachedBit = 0x80000000U;
   struct Node {
     NodeId parent;  // kNoNode: unused
+    NodeId next;    // in the chain of its hash; of an unused node, in the list of unused nodes
     std::uint32_t hash;
     ExtraId extra;
-    BlockId block;  // unused nodes: next free node
+    BlockId block;
     std::uint32_t num_children;
-    std::uint32_t position;  // in the chain, from 0; kDetachedBit
+    std::uint32_t position;  // in the chain of tokens, from 0; kDetachedBit
   };
-  static_assert(sizeof(Node) == 24);
-  // Open addressing, linear probing, at most half full. The stored hash answers most probes without touching the node.
-  struct Slot {
-    std::uint32_t hash;
-    std::uint32_t node_plus_one;  // 0: empty
-  };
+  static_assert(sizeof(Node) == 28);
 
   [[nodiscard]] bool spells(Node const& node, std::uint32_t index, NodeId parent, ChainBlock const& block) const noexcept;
-  void link(std::uint32_t hash, NodeId node) noexcept;
+  [[nodiscard]] NodeId head(std::uint32_t hash) const noexcept { return NodeId{heads_[hash & mask_] - 1}; }  // 0 - 1 is kNoNode
+  void link(NodeId node) noexcept;
   void unlink(NodeId node);
-  void grow_slots();
+  void grow_heads();
 
   Options options_;
   TokenHash hash_;
   ExtraKeys extra_keys_;
   RawArray<Node> nodes_;
-  RawArray<std::int32_t> tokens_;  // [node][block_size]
-  RawArray<Slot, Fill::kZero> slots_;
+  RawArray<std::int32_t> tokens_;               // [node][block_size]
+  RawArray<std::uint32_t, Fill::kZero> heads_;  // number of the first node of a chain + 1; 0: empty
   std::uint32_t mask_ = 0;
   std::uint32_t num_linked_ = 0;
   std::uint32_t num_nodes_ = 0;

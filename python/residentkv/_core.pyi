@@ -122,32 +122,53 @@ class RequestFacts:
     @property
     def peak_blocks(self) -> int: ...
     @property
-    def status(self) -> str: ...  # "running" | "preempted" | "retiring"
+    def status(self) -> str: ...  # "running" | "preempting" | "preempted"
 
 class Counts:
     """Counters of the whole manager; blocks unless named otherwise."""
 
-    usable: int
-    free: int
-    cached: int
-    active: int
-    resident_idle: int
-    resident_active: int
-    reserved: int
-    filling: int
-    protected: int
-    num_claims: int
-    num_requests: int
-    num_preempted: int
-    num_steps_planned: int
-    num_steps_in_flight: int
-    num_allocations: int
-    num_evictions: int
-    num_nodes: int
-    num_query_tokens: int
-    num_hit_tokens: int
-    num_pending_events: int
-    metadata_bytes: int
+    @property
+    def usable(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+    @property
+    def cached(self) -> int: ...
+    @property
+    def active(self) -> int: ...
+    @property
+    def resident_idle(self) -> int: ...
+    @property
+    def resident_active(self) -> int: ...
+    @property
+    def reserved(self) -> int: ...
+    @property
+    def filling(self) -> int: ...
+    @property
+    def protected(self) -> int: ...
+    @property
+    def num_claims(self) -> int: ...
+    @property
+    def num_requests(self) -> int: ...
+    @property
+    def num_preempted(self) -> int: ...
+    @property
+    def num_steps_planned(self) -> int: ...
+    @property
+    def num_steps_in_flight(self) -> int: ...
+    @property
+    def num_allocations(self) -> int: ...
+    @property
+    def num_evictions(self) -> int: ...
+    @property
+    def num_nodes(self) -> int: ...
+    @property
+    def num_query_tokens(self) -> int: ...
+    @property
+    def num_hit_tokens(self) -> int: ...
+    @property
+    def num_pending_events(self) -> int: ...
+    @property
+    def metadata_bytes(self) -> int: ...
 
 class StepBuffers:
     """Caller-owned memory for plan_step (for example page-locked tensors): `block_table` [rows, width] and `slot_mapping` [tokens], both

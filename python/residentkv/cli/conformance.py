@@ -40,8 +40,8 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Run the suite and print its result; exit status 1 unless the runtime conforms."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # MODULE:FACTORY may lie in the current directory, as with `python -m`
+    if ":" in args.runtime and "" not in sys.path:
+        sys.path.insert(0, "")  # MODULE may lie in the current directory, as with `python -m`
     factory = load_factory(args.runtime)
     folder = Path(tempfile.mkdtemp(prefix="conformance-traces-")) if args.out is None else args.out
     folder.mkdir(parents=True, exist_ok=True)

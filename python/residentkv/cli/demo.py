@@ -4,21 +4,26 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.text import Text
 
     from residentkv.serving.demo.scene import Scene
 
 _DTYPES: Final = ("float32", "bfloat16", "float16")
+
+_DESCRIPTION: Final = """\
+Run a Llama-family model whose KV lives in a pool of 68 blocks: claim a system prompt, reuse it, put it under
+pressure with the claim and without. Every verdict is computed from what happened.
+"""
 
 _EPILOG: Final = """\
 examples:
@@ -36,8 +41,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = subparsers.add_parser(
         "demo",
         help="run a real model on the paged pool and show what claims do",
-        description="Run a Llama-family model whose KV lives in a pool of 68 blocks: claim a system prompt, reuse it, put it "
-        "under pressure with the claim and without. Every verdict is computed from what happened.",
+        description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,7 +55,7 @@ def register(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--dtype",
         default="float32",
         choices=_DTYPES,
-        help="of weights and KV (default: float32, where rounding is no excuse)",
+        help="of weights and KV (default: float32)",
     )
     parser.add_argument(
         "--trace", type=Path, metavar="PATH", help="where events go, as JSON Lines (default: a new temporary file)"
@@ -70,7 +74,8 @@ def run(args: argparse.Namespace) -> int:
     from residentkv.observe.sinks import JsonlSink
 
     path: Path = _temporary_trace() if args.trace is None else args.trace
-    with closing(JsonlSink(path)) as trace, _Story(Console(quiet=args.json, highlight=False)) as story:
+    story = _Story(Console(quiet=args.json, highlight=False))
+    with closing(JsonlSink(path)) as trace, story.bar:
         import torch
         from transformers.utils import logging
 
@@ -103,7 +108,7 @@ class _Story:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._number = 0
-        self._progress = Progress(
+        self.bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -113,24 +118,15 @@ class _Story:
             transient=True,
             disable=console.quiet or not console.is_terminal,
         )
-        self._task = self._progress.add_task("loading the model", total=8)
-
-    def __enter__(self) -> "_Story":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+        self._task = self.bar.add_task("loading the model", total=8)
 
     def model_loaded(self, model_id: str, device: str) -> None:
         self._print(f"{model_id} on {device}")
-        self._progress.advance(self._task)
+        self.bar.advance(self._task)
 
     def begin(self, title: str) -> None:
         self._number += 1
-        self._progress.update(self._task, description=title)
+        self.bar.update(self._task, description=title)
         self._print(f"\n[bold]{self._number}. {title}[/bold]")
 
     def say(self, text: str) -> None:
@@ -144,7 +140,7 @@ class _Story:
         failed = [name for name, passed in scene.checks.items() if not passed]
         verdict = f"[red]not ok: {', '.join(failed)}[/red]" if failed else "[green]ok[/green]"
         self._print(f"  {verdict} [dim]({scene.name}: {len(scene.checks)} checks)[/dim]")
-        self._progress.advance(self._task)
+        self.bar.advance(self._task)
 
     def conclude(self, scenes: "Sequence[Scene]", trace: Path) -> None:
         num_ok = sum(scene.ok for scene in scenes)

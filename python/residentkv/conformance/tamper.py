@@ -33,12 +33,18 @@ def edit_claim_events(changes: Mapping[str, Any]) -> Tamper:
     ]
 
 
-def insert_behind(anchor: str, invent: Callable[[Sequence[Event]], Event]) -> Tamper:
-    """Put an invented event behind the last event called `anchor`."""
+def insert_behind(anchor: str, name: str, like: str, facts: Callable[[Event], Mapping[str, Any]]) -> Tamper:
+    """Put an event called `name` behind the last one called `anchor`.
+
+    It belongs to the run of the first event called `like` and says `facts` of it; without one there is no lie.
+    """
 
     def tampered(events: Sequence[Event]) -> list[Event]:
+        model = next((event for event in events if event["event"] == like), None)
+        if model is None:
+            return list(events)
         at = _last(events, anchor) + 1
-        return _renumbered([*events[:at], invent(events), *events[at:]])
+        return _renumbered([*events[:at], make_event(name, {**_run_of(model), **facts(model)}), *events[at:]])
 
     return tampered
 
@@ -60,15 +66,8 @@ def forget_order() -> Tamper:
     return lambda events: [{**event, "event_sequence": 1} for event in events]
 
 
-def first(events: Sequence[Event], name: str) -> Event:
-    """Return the first event called `name`, an invented event's model."""
-    return next(event for event in events if event["event"] == name)
-
-
-def invented(model: Event, name: str, facts: Mapping[str, Any]) -> Event:
-    """Make an event called `name` that fits the run `model` is from."""
-    run = {field: model[field] for field in ("event_sequence", "timestamp_ns", "run_id", "policy", "usable_blocks")}
-    return make_event(name, {**run, **facts})
+def _run_of(event: Event) -> dict[str, Any]:
+    return {field: event[field] for field in ("timestamp_ns", "run_id", "policy", "usable_blocks")}
 
 
 def _last(events: Sequence[Event], name: str) -> int:

@@ -1,4 +1,4 @@
-"""Where events can go. Any object with write, flush and close will do (`contract/events.py`); these three are ready made."""
+"""Where events can go. Any object with write, flush and close will do; these three are ready made."""
 
 import json
 from collections.abc import Callable

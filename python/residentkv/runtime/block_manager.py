@@ -1,14 +1,11 @@
 """The public object of this package: a paged KV block manager that keeps the promises made to claims."""
 
-import secrets
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from itertools import count
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from residentkv import _core
@@ -18,28 +15,26 @@ from residentkv.contract.decision import Admitted, Deferred, NeedsRoom, Refused
 from residentkv.contract.errors import ContractError
 from residentkv.contract.events import EventSink
 from residentkv.contract.identity import CacheIdentity, ExtraKeys
-from residentkv.runtime.claim_manager import ClaimManager, ClaimManagerParts
-from residentkv.runtime.claim_table import ClaimTable
-from residentkv.runtime.conflict_desk import ConflictDesk, Waiter
+from residentkv.runtime.claim_manager import ClaimManager
 from residentkv.runtime.event_log import EventLog
-from residentkv.runtime.event_writer import RunStamp
-from residentkv.runtime.int_arrays import INT32, Int32Array, as_int32, as_new_tokens, as_tokens
+from residentkv.runtime.int_arrays import as_count, as_extra_keys, as_int32, as_tokens
+from residentkv.runtime.parts import RunOptions, assemble
 from residentkv.runtime.pool_options import PoolOptions
 from residentkv.runtime.pool_view import PoolView
-from residentkv.runtime.request_names import RequestNames
-from residentkv.runtime.root_table import RootTable
-from residentkv.runtime.turn import Turn, overlap
+from residentkv.runtime.request_names import Waiter
+from residentkv.runtime.turn import overlap
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _ADMITTED: Final = _core.ADMITTED
-_DEADLINE_DUE: Final = _core.DEADLINE_DUE
-_ndarray: Final = np.ndarray
 
 
 class BlockManager:
     """Paged KV blocks for the requests of one engine, with claims.
 
-    A request is admitted with its whole prompt, planned and committed step by step, and finished. "Not now" is a value: Deferred (wait),
-    Refused (will not fit while the claims named in its record stand), NeedsRoom (preempt somebody).
+    A request is admitted with its whole prompt, planned and committed step by step, and finished. "Not now" is a value:
+    Deferred (wait), Refused (does not fit while the claims named in its record stand), NeedsRoom (preempt somebody).
 
     Parameters
     ----------
@@ -49,40 +44,49 @@ class BlockManager:
     clock : nanoseconds, never going back; the only source of time. It must not call the manager.
     policy : which claims may be acted on so that a request fits, and in which order.
     run_id : carried by every event; None makes a random one.
-    hash_seed : of the prefix index; None is random. It changes no decision.
-
-    Thread safety: none. One call at a time; an overlap, use after `close` and use in a forked child raise ContractError.
-    After an InvariantError every call raises InvariantError.
+    hash_seed : of the prefix index, 64 bits; None is random. It changes no decision.
 
     Attributes
     ----------
     claims : submit, renew and end claims, and ask what-if.
     events : deliver events to the sinks, once per step or so.
     pool : counts, block states, requests.
+
+    Notes
+    -----
+    Thread safety: none. An overlap of calls, use after `close` and use in a forked child raise ContractError.
+    A call that raises ContractError changed nothing. After an InvariantError every call raises InvariantError.
     """
 
     __slots__ = (
+        "_admit",
+        "_by_row",
         "_clock",
         "_commit",
-        "_enter",
         "_finish",
+        "_give_turn_back",
+        "_has_reader",
         "_is_closed",
-        "_is_traced",
         "_keys",
-        "_leave",
         "_native",
+        "_parts",
         "_plan",
         "_requests",
-        "_room",
-        "_roots",
         "_rows",
-        "_table",
-        "_try_admit",
+        "_take_turn",
         "_turn",
         "claims",
         "events",
         "pool",
     )
+
+    claims: Final[ClaimManager]
+    events: Final[EventLog]
+    pool: Final[PoolView]
+    # These take what callers bring as it is; the core checks it.
+    _admit: Callable[..., _core.Decision]
+    _plan: Callable[..., StepPlan | _core.StepShortage]
+    _commit: Callable[..., tuple[Replaced, ...]]
 
     def __init__(
         self,
@@ -95,45 +99,24 @@ class BlockManager:
         run_id: str | None = None,
         hash_seed: int | None = None,
     ) -> None:
-        native = _core.BlockManager(
-            usable_blocks=options.usable_blocks,
-            block_size=options.block_size,
-            null_block=options.null_block,
-            max_requests=options.max_requests,
-            max_blocks_per_request=options.table_width,
-            hash_seed=secrets.randbits(64) if hash_seed is None else hash_seed,
-            block_events=options.block_events,
-            retain_events=bool(sinks),
-        )
-        self._roots = RootTable(identity, options.block_size)
-        self._requests = RequestNames(options.max_requests)
-        self._turn = Turn()
-        stamp = RunStamp(run_id or uuid.uuid4().hex, policy.name, options.usable_blocks)
-        self.events: Final = EventLog(native, sinks, stamp, self._requests, self._turn)
-        self._table = ClaimTable(native, self.events, reports_losses=options.block_events)
-        desk = ConflictDesk(
-            native,
-            self._table,
-            self.events,
-            policy,
-            usable_blocks=options.usable_blocks,
-            max_waiting=4 * options.max_requests,
-        )
-        self._room = RoomMaker(native, self._table, desk, self.events, self._requests, clock)
-        self.claims: Final = ClaimManager(
-            ClaimManagerParts(native, options, self._roots, self._table, desk, self.events, self._turn, clock)
-        )
-        self.pool: Final = PoolView(native, self._requests)
-        self._native = native
-        self._clock = clock
+        parts = assemble(options, RunOptions(identity, sinks, clock, policy, run_id, hash_seed))
+        self._parts = parts
+        self.claims = ClaimManager(parts)
+        self.events = parts.log
+        self.pool = PoolView(parts.native, parts.requests)
         self._is_closed = False
-        # What the calls of a serving loop touch, one attribute away.
-        self._is_traced = self.events.is_traced
-        self._rows = self._requests.rows
+        # What the calls of a serving loop touch is one attribute away.
+        native, requests, turn = parts.native, parts.requests, parts.turn
+        self._native, self._requests, self._turn, self._clock = native, requests, turn, clock
+        self._admit, self._finish, self._plan, self._commit = (
+            native.admit,
+            native.finish,
+            native.plan_step,
+            native.commit_step,
+        )
+        self._rows, self._by_row, self._has_reader = requests.rows, requests.by_row, requests.has_reader
+        self._take_turn, self._give_turn_back = turn.take, turn.give_back
         self._keys = count()
-        self._enter, self._leave = self._turn.enter, self._turn.leave
-        self._try_admit, self._finish = native.admit, native.finish
-        self._plan, self._commit = native.plan_step, native.commit_step
 
     # --- requests ---
 
@@ -147,16 +130,16 @@ class BlockManager:
         extra_keys: ExtraKeys | None = None,
         future_reuse: bool = True,
     ) -> Admitted | Deferred | Refused:
-        """Take blocks for all of a request's prompt, reusing what is cached. All or nothing. O(blocks of the prompt).
+        """Take the blocks of a request's whole prompt, reusing what is cached; all or nothing. O(blocks of the prompt).
 
         Parameters
         ----------
         request_id : of no admitted, unfinished request.
-        tokens : [num_tokens] token ids of the prompt, any integers in [0, 2**31); contiguous int32 arrays are fastest.
+        tokens : [num_tokens] ids of the prompt in [0, 2**31); any integers, contiguous int32 arrays are fastest.
         max_new_tokens : most tokens that will be generated; None: unknown, then growth may be refused later.
         identity : None is the manager's default.
         extra_keys : one bytes or None per full block; content is reused only under equal keys.
-        future_reuse : False keeps what this request computes out of the prefix index.
+        future_reuse : False keeps what this request computes out of the prefix index, except for claimed blocks.
 
         Returns
         -------
@@ -164,58 +147,64 @@ class BlockManager:
 
         Raises
         ------
-        ContractError : a used id, bad tokens, counts or keys, a full block table, or a foreign block size.
+        ContractError : an id in use, bad tokens, counts or keys, a full block table, or a foreign block size.
         """
-        if not self._enter(False):
-            raise overlap()
         try:
-            if not isinstance(request_id, str) or not request_id or request_id in self._rows:
+            turn = self._take_turn()
+        except IndexError:
+            raise overlap() from None
+        try:
+            if type(request_id) is not str or not request_id or request_id in self._rows:
                 raise _unusable_id(request_id)
-            root = 0 if identity is None else self._roots.number(identity)
-            limit = -1 if max_new_tokens is None else as_new_tokens(max_new_tokens)
+            root = 0 if identity is None else self._parts.roots.number(identity)
+            limit = -1 if max_new_tokens is None else as_count("max_new_tokens", max_new_tokens)
             key = next(self._keys)
             try:
-                decision = self._try_admit(key, root, tokens, limit, extra_keys, future_reuse, self._clock())
-            except (ContractError, TypeError):  # perhaps only not in the form that the core reads: convert, try again
+                decision = self._admit(key, root, tokens, limit, extra_keys, future_reuse, self._clock())
+            except (ContractError, TypeError):  # perhaps only not in the form that the core reads: convert, ask again
                 decision = None
             if decision is None or decision.outcome != _ADMITTED:
-                waiter = Waiter(request_id, key, future_reuse)
-                settled = self._room.admit(waiter, (root, as_tokens(tokens), limit, as_extra_keys(extra_keys)))
+                demand = (root, as_tokens(tokens), limit, as_extra_keys(extra_keys))
+                settled = self._parts.room.admit(Waiter(request_id, key, future_reuse), demand)
                 if isinstance(settled, Deferred | Refused):
                     return settled
                 decision = settled
-            return self._enter_table(request_id, key, decision)
+            row = decision.row
+            self._rows[request_id] = row
+            self._by_row[row] = request_id
+            if self._has_reader or not future_reuse:
+                self._requests.note(Waiter(request_id, key, future_reuse), row)
+            return Admitted(request_id, row, decision.num_cached_tokens, decision.new_blocks)
         finally:
-            self._leave()
+            self._give_turn_back(turn)
 
     def finish(self, request_id: str) -> None:
-        """Forget a request; its blocks become cached, resident or free once no step in flight names them. O(its blocks).
+        """Forget a request. Its blocks become cached, resident or free once no step in flight names them.
+
+        O(its blocks).
 
         Raises
         ------
         ContractError : unknown or already finished request.
         """
-        if not self._enter(False):
-            raise overlap()
         try:
-            row = self._rows.get(request_id)
-            if row is None:
-                row = self._requests.row_of(request_id)  # says what is wrong
-            self._finish(row)
-            del self._rows[request_id]
-            if self._is_traced:
-                self._requests.end_key(request_id)
-            if self._private:
-                self._private.discard(request_id)
+            turn = self._take_turn()
+        except IndexError:
+            raise overlap() from None
+        try:
+            self._finish(self._requests.row_of(request_id))
+            self._requests.remove(request_id)
         finally:
-            self._leave()
+            self._give_turn_back(turn)
 
     def preempt(self, request_id: str) -> None:
-        """Take a running request's blocks back; it keeps its row and its tokens, and recomputes when it resumes. O(its blocks).
+        """Take a running request's blocks back; it keeps its row and tokens, and recomputes when it resumes.
+
+        O(its blocks). Blocks that a step in flight names come back when it retires.
 
         Raises
         ------
-        ContractError : unknown, finished or already preempted request.
+        ContractError : unknown or finished request, or not running.
         """
         with self._turn:
             self._native.preempt(self._requests.row_of(request_id))
@@ -229,27 +218,181 @@ class BlockManager:
         """
         with self._turn:
             row = self._requests.row_of(request_id)
-            waiter = self._requests.waiter(request_id)
-            settled = self._room.resume(waiter, row)
+            settled = self._parts.room.resume(row)
             if isinstance(settled, Deferred):
                 return settled
             return Admitted(request_id, row, settled.num_cached_tokens, settled.new_blocks)
 
     def fork(self, request_id: str, child_id: str) -> Admitted | Deferred | Refused:
-        """Admit a child that shares everything the request has written; whoever writes a shared partial block first gets a copy of it
-        (`StepPlan.copies`). O(blocks of the request).
+        """Admit a child that shares everything the request has written. O(blocks of the request).
+
+        Whoever first writes to a partial block that both share gets a copy of it (`StepPlan.copies`).
 
         Raises
         ------
-        ContractError : unknown parent, used child id, a step in flight with the parent, or known tokens of it not yet written.
+        ContractError : unknown parent, child id in use, a step in flight with the parent, or parts of it not written.
         """
         with self._turn:
-            if not isinstance(child_id, str) or not child_id or child_id in self._rows:
+            if type(child_id) is not str or not child_id or child_id in self._rows:
                 raise _unusable_id(child_id)
-            row = self._requests.row_of(request_id)
-            key = next(self._keys)
-            waiter = Waiter(child_id, key, request_id not in self._private)
-            settled = self._room.fork(waiter, row)
+            parent_row = self._requests.row_of(request_id)
+            child = Waiter(child_id, next(self._keys), self._requests.waiter_in(parent_row).wants_reuse)
+            settled = self._parts.room.fork(child, parent_row)
             if isinstance(settled, Deferred | Refused):
                 return settled
-            return self._enter_table(child_id, key, settled)
+            row = settled.row
+            self._rows[child_id] = row
+            self._by_row[row] = child_id
+            self._requests.note(child, row)
+            return Admitted(child_id, row, settled.num_cached_tokens, settled.new_blocks)
+
+    def rewind(self, request_id: str, num_tokens: int) -> None:
+        """Drop planned and written tokens of a running request from position `num_tokens` on. O(blocks dropped).
+
+        Raises
+        ------
+        ContractError : unknown request, not running, or num_tokens below its committed or above its planned tokens.
+        """
+        with self._turn:
+            self._native.rewind(self._requests.row_of(request_id), as_count("num_tokens", num_tokens))
+
+    # --- steps ---
+
+    def plan_step(
+        self, rows: ArrayLike, num_tokens: ArrayLike, out: StepBuffers | None = None
+    ) -> StepPlan | NeedsRoom | Refused:
+        """Slots for the next `num_tokens[i]` tokens of each row, for all rows or none. O(rows + new slots).
+
+        Parameters
+        ----------
+        rows : [batch] rows of running requests (`Admitted.row`), each once; int32 arrays are fastest.
+        num_tokens : [batch] tokens to compute, > 0.
+        out : the caller's memory for block tables and slot mapping; None takes buffers that rotate over three steps.
+
+        Returns
+        -------
+        StepPlan. NeedsRoom when requests take each other's room: preempt one and plan again. Refused when a request of
+        unknown length can not grow beside the claims named in the record. The last two changed nothing.
+
+        Raises
+        ------
+        ContractError : bad rows or counts, more tokens than a request declared, or two steps in flight already.
+        """
+        try:
+            plan = self._plan(rows, num_tokens, self._clock(), out)
+        except (ContractError, TypeError):  # as in admit
+            plan = None
+        if isinstance(plan, StepPlan):
+            return plan
+        if out is not None and not isinstance(out, StepBuffers):
+            raise ContractError(f"out must be StepBuffers or None, got {out!r}")
+        with self._turn:
+            return self._parts.room.plan_step(as_int32("rows", rows), as_int32("num_tokens", num_tokens), out)
+
+    def commit_step(
+        self, step_id: int, *, token_ids: ArrayLike | None = None, num_valid: ArrayLike | None = None
+    ) -> tuple[Replaced, ...]:
+        """Say that the model wrote a step's KV; full blocks of known tokens can be matched from now on.
+
+        O(rows + new full blocks). Steps commit in the order in which they were planned.
+
+        Parameters
+        ----------
+        token_ids : flat, in batch order: ids of written tokens beyond the prompts, that is, inputs of decode rows.
+        num_valid : [batch] leading tokens of each row that are valid (rejected drafts are not); None: all of them.
+
+        Returns
+        -------
+        Row entries that name another block from the next step on, because equal content was there first.
+
+        Raises
+        ------
+        ContractError : a step unknown, out of order or committed twice, more valid tokens than planned, or missing ids.
+        """
+        try:
+            return self._commit(step_id, num_valid, token_ids)
+        except (ContractError, TypeError):  # as in admit
+            step_id = as_count("step_id", step_id)
+            num_valid = None if num_valid is None else as_int32("num_valid", num_valid)
+            token_ids = None if token_ids is None else as_int32("token_ids", token_ids)
+        return self._commit(step_id, num_valid, token_ids)
+
+    def fail_step(self, step_id: int) -> tuple[int, ...]:
+        """Say that a step wrote nothing: it and every later step in flight are undone. O(their rows).
+
+        Returns
+        -------
+        Ids of the steps undone.
+
+        Raises
+        ------
+        ContractError : no such step in flight.
+        """
+        return self._native.fail_step(as_count("step_id", step_id))
+
+    # --- faults and the end ---
+
+    def invalidate(self, block_ids: ArrayLike, *, cause: str) -> tuple[str, ...]:
+        """Declare the content of blocks bad: it and what follows it is never matched again.
+
+        O(blocks + nodes + footprints). Claims whose predicate needs a bad block are harmed with this cause. Requests
+        that hold such content are preempted and compute it again when they resume.
+
+        Returns
+        -------
+        Ids of the preempted requests.
+
+        Raises
+        ------
+        ContractError : unknown block ids, no cause, or a step in flight.
+        """
+        if type(cause) is not str or not cause:
+            raise ContractError(f"cause must be a non-empty str, got {cause!r}")
+        blocks = as_int32("block_ids", block_ids)
+        with self._turn:
+            rows = self._native.invalidate(blocks, self._parts.recorder.cause_number(cause), self._clock())
+            return self._requests.ids_of(rows.tolist())
+
+    def reset(self) -> tuple[str, ...]:
+        """Drop all content: demote every claim, preempt every running request, forget the index. O(blocks + nodes).
+
+        Returns
+        -------
+        Ids of the preempted requests.
+
+        Raises
+        ------
+        ContractError : a step in flight.
+        """
+        with self._turn:
+            in_flight = self._native.counts().num_steps_in_flight
+            if in_flight:
+                raise ContractError(f"{in_flight} steps are in flight: commit or fail them before a reset")
+            now_ns = self._clock()
+            self._parts.table.demote_all(now_ns)
+            return self._requests.ids_of(self._native.reset(now_ns).tolist())
+
+    def close(self) -> None:
+        """Deliver every event and close the sinks; the manager serves nothing afterwards. Idempotent."""
+        if self._is_closed:
+            return
+        if self._native.poisoned is None:
+            self.events.flush()
+            self.events.collect()  # what sinks made the manager record meanwhile
+            self._native.close()
+        self._is_closed = True
+        self.events.close()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _unusable_id(request_id: object) -> ContractError:
+    if type(request_id) is not str or not request_id:
+        return ContractError(f"a request id must be a non-empty str, got {request_id!r}")
+    return ContractError(f"request {request_id!r} is already admitted; finish it first, or use another id")

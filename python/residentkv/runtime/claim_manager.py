@@ -1,10 +1,8 @@
 """Claims as callers see them: submit, renew, release, demote, expire, and what-if."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Final
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from residentkv import _core
@@ -12,14 +10,9 @@ from residentkv.contract.claim import ClaimAction, ClaimEvent, ClaimSpec, ClaimS
 from residentkv.contract.decision import Accepted, Explanation, Rejected, RejectReason, Renewal, RenewStatus
 from residentkv.contract.errors import ClaimStateError, ContractError
 from residentkv.contract.identity import CacheIdentity, ExtraKeys
-from residentkv.runtime.claim_table import ClaimTable
-from residentkv.runtime.conflict_desk import ConflictDesk
-from residentkv.runtime.event_log import EventLog
-from residentkv.runtime.int_arrays import Int32Array, as_new_tokens, as_tokens
+from residentkv.runtime.int_arrays import Int32Array, as_count, as_extra_keys, as_int32, as_tokens
 from residentkv.runtime.live_claim import ClaimView, Deadline, LiveClaim, view_of
-from residentkv.runtime.pool_options import PoolOptions
-from residentkv.runtime.root_table import RootTable
-from residentkv.runtime.turn import Turn
+from residentkv.runtime.parts import Parts
 
 _NATIVE_MODES: Final = {
     ProtectionMode.SOFT_PRIORITY: _core.MODE_SOFT,
@@ -27,50 +20,38 @@ _NATIVE_MODES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimManagerParts:
-    """What a ClaimManager shares with the BlockManager that makes it."""
-
-    native: _core.BlockManager
-    options: PoolOptions
-    roots: RootTable
-    table: ClaimTable
-    desk: ConflictDesk
-    log: EventLog
-    turn: Turn
-    clock: Callable[[], int]
-
-
 class ClaimManager:
     """The claims of one pool. Get it as `BlockManager.claims`.
 
     Iterating yields a `ClaimView` of every live claim, in acceptance order; `len` counts them; `in` takes a claim id.
-    A claim whose deadline was reached stays protected until somebody asks for room or calls `expire_due`; until then it can be renewed.
+    A claim whose deadline was reached stays protected until somebody asks for room or calls `expire_due`; until then
+    it can be renewed.
 
     Thread safety: none; one call of the manager or its claims at a time, an overlap raises ContractError.
     """
 
-    __slots__ = ("_clock", "_desk", "_log", "_native", "_options", "_roots", "_table", "_turn")
+    __slots__ = ("_clock", "_desk", "_native", "_options", "_recorder", "_roots", "_table", "_turn")
 
-    def __init__(self, parts: ClaimManagerParts) -> None:
+    def __init__(self, parts: Parts) -> None:
         self._native = parts.native
         self._options = parts.options
         self._roots = parts.roots
         self._table = parts.table
         self._desk = parts.desk
-        self._log = parts.log
+        self._recorder = parts.recorder
         self._turn = parts.turn
         self._clock = parts.clock
 
     def submit(self, spec: ClaimSpec) -> Accepted | Rejected:
-        """Ask that a prefix stay resident. Acceptance evicts nothing; blocks that are already cached become resident at once.
+        """Ask that a prefix stay resident. O(len(spec.tokens) + requests).
 
-        O(len(spec.tokens) + requests).
+        Acceptance evicts nothing. Blocks that are already cached become resident at once.
 
         Returns
         -------
-        Accepted, or Rejected with the numbers: `capacity` (protected and active KV would not fit together), `quota` (the owner's quota or
-        the pool's max_protected_blocks), `identity` (block size), `unsupported_mode` (offloadable needs a tier, which this release lacks).
+        Accepted, or Rejected with the numbers: `capacity` (protected and active KV would not fit together), `quota`
+        (the owner's quota or the pool's max_protected_blocks), `identity` (block size), `unsupported_mode`
+        (offloadable needs a tier, which this release lacks).
 
         Raises
         ------
@@ -82,29 +63,31 @@ class ClaimManager:
         with self._turn:
             self._table.sync()
             if spec.claim_id in self._table:
-                raise ClaimStateError(f"claim {spec.claim_id!r} is live; release it first, or renew it to keep it longer")
+                raise ClaimStateError(
+                    f"claim {spec.claim_id!r} is live; release it first, or renew it to keep it longer"
+                )
             now_ns = self._clock()
-            fields = self._log.claim_submitted(spec, now_ns)
+            fields = self._recorder.submitted(spec, now_ns)
             answer = self._decide(spec, now_ns)
             if isinstance(answer, Rejected) and self._table.expire_past(now_ns):
                 answer = self._decide(spec, now_ns)  # a claim whose time was up must not keep another one out
             if isinstance(answer, Rejected):
-                self._log.claim_rejected(fields, answer, now_ns)
+                self._recorder.rejected(fields, answer, now_ns)
                 return answer
             claim = self._table.live(spec.claim_id)
-            self._log.claim_accepted(claim.number, fields, spec, claim.generation)
+            self._recorder.accepted(claim.number, fields, spec, claim.generation)
             return answer
 
     def renew(self, claim_id: str, duration: Duration | None, *, revision: int) -> Renewal:
         """Let a live claim last for `duration` from now; None: until released. O(log claims).
 
-        Idempotent by revision: the submission is revision 0, and only a higher revision than the last one changes anything, so a
-        repeated or reordered message does no harm.
+        Idempotent by revision: the submission is revision 0, and only a higher revision than the last one changes
+        anything, so a repeated or reordered message does no harm.
 
         Returns
         -------
-        Renewal with status renewed, unchanged (same revision and duration), stale (older revision) or conflict (same revision, other
-        duration), and the revision in force.
+        Renewal with status renewed, unchanged (same revision and duration), stale (older revision) or conflict (same
+        revision, other duration), and the revision in force.
 
         Raises
         ------
@@ -167,7 +150,7 @@ class ClaimManager:
         identity: CacheIdentity | None = None,
         extra_keys: ExtraKeys | None = None,
     ) -> Explanation:
-        """What `BlockManager.admit` with these arguments would answer now, whom that displaces and who is in the way. Changes nothing.
+        """What `BlockManager.admit` would answer now, whom that displaces and who is in the way. Changes nothing.
 
         O(blocks of the request), plus O(claims in the way) if it does not fit.
 
@@ -180,8 +163,8 @@ class ClaimManager:
             demand = (
                 self._roots.number(identity),
                 as_tokens(tokens),
-                as_new_tokens(max_new_tokens),
-                extra_keys,
+                -1 if max_new_tokens is None else as_count("max_new_tokens", max_new_tokens),
+                as_extra_keys(extra_keys),
             )
             past_due = {claim.number for claim in self._table.past_due(self._clock())}
             return self._desk.explain(self._native.conflict(*demand), past_due)
@@ -246,11 +229,11 @@ class ClaimManager:
         deadline = Deadline.after(spec.duration, self._native.counts(), now_ns)
         answer = self._native.accept_claim(
             root=self._roots.number(spec.cache_identity),
-            tokens=np.array(spec.tokens[: footprint * self._options.block_size], dtype=np.int32),
+            tokens=as_int32("tokens", spec.tokens)[: footprint * self._options.block_size],
             extra_keys=spec.extra_keys,
             footprint_blocks=footprint,
             predicate_start=spec.predicate.start,
-            predicate_blocks=spec.predicate.predicate_blocks,
+            predicate_blocks=spec.predicate.num_blocks,
             mode=_NATIVE_MODES.get(spec.mode, _core.MODE_PROTECTING),
             max_protected_blocks=self._options.protected_limit,
             deadline_step=deadline.step,

@@ -1,8 +1,8 @@
 """Every live claim, and the only place where one changes its state.
 
-Invariants: (1) the table's claims are exactly the native core's regions once `sync` has run. (2) A state changes through
-`contract.claim.advance` only. (3) An ending is recorded natively before protection ends. (4) An owner's charge is the sum of the
-footprints of its live protecting claims.
+Invariants: (1) the table's claims are exactly the native core's regions once `sync` has run. (2) A state changes
+through `contract.claim.advance` only. (3) An ending is recorded natively before protection ends. (4) An owner's charge
+is the sum of the footprints of its live protecting claims.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from typing import Final
 from residentkv import _core
 from residentkv.contract.claim import ClaimAction, ClaimEvent, ClaimSpec, ClaimState, Duration, advance
 from residentkv.contract.errors import ClaimStateError, InvariantError
-from residentkv.runtime.event_log import EventLog
+from residentkv.runtime.event_recorder import EventRecorder
 from residentkv.runtime.live_claim import Deadline, LiveClaim
 
 _ENDING_EVENTS: Final = {
@@ -32,17 +32,17 @@ class ClaimTable:
     ----------
     by_number : live claims by native number, in acceptance order.
     values : predicted_value * confidence by number, of claims that declared one.
-    actions : what an arbiter may do now, by number, of claims that permit anything now. A claim that permits expiry is not among
-        them: before its deadline expiry is no answer to a conflict, and after it no arbiter is needed.
+    actions : what an arbiter may do now, by number, of claims that permit anything now. A claim that permits expiry is
+        not among them: before its deadline expiry is no answer to a conflict, and after it no arbiter is needed.
     """
 
     __slots__ = (
         "_by_id",
         "_ended",
-        "_log",
         "_native",
         "_owner_blocks",
         "_protecting",
+        "_recorder",
         "_reports_losses",
         "_timed",
         "actions",
@@ -50,9 +50,9 @@ class ClaimTable:
         "values",
     )
 
-    def __init__(self, native: _core.BlockManager, log: EventLog, *, reports_losses: bool) -> None:
+    def __init__(self, native: _core.BlockManager, recorder: EventRecorder, *, reports_losses: bool) -> None:
         self._native = native
-        self._log = log
+        self._recorder = recorder
         self._reports_losses = reports_losses
         self._by_id: dict[str, LiveClaim] = {}
         self._ended: dict[str, tuple[int, ClaimState]] = {}  # every id ever accepted: last generation, and how it ended
@@ -150,10 +150,17 @@ class ClaimTable:
         ClaimStateError : the life cycle does not allow it.
         """
         state = advance(claim.state, event)
-        self._log.claim_ending(claim.number, reports_losses=self._reports_losses)
+        if self._reports_losses:
+            self._recorder.ending(claim.number)
         self._native.end_claim(claim.number, _ENDING_EVENTS[event], now_ns)
         claim.state = state
         self._remove(claim)
+
+    def demote_all(self, now_ns: int) -> None:
+        """Demote every live claim, whatever its mode permits: all content is about to go. O(sum of footprints)."""
+        self.sync()
+        for claim in self:
+            self.end(claim, ClaimEvent.DEMOTE, now_ns)
 
     def set_deadline(self, claim: LiveClaim, duration: Duration | None, now_ns: int) -> None:
         """Let a live claim last for `duration` from now; None: until it is ended."""
@@ -184,7 +191,11 @@ class ClaimTable:
         if not self._timed:
             return []
         counts = self._native.counts()
-        return [self._timed[number] for number in sorted(self._timed) if self._timed[number].deadline.is_past(counts, now_ns)]
+        return [
+            self._timed[number]
+            for number in sorted(self._timed)
+            if self._timed[number].deadline.is_past(counts, now_ns)
+        ]
 
     def _expire(self, claims: Iterable[LiveClaim], now_ns: int) -> None:
         for claim in claims:

@@ -1,7 +1,7 @@
 """What happens when a demand does not fit: arbitration over the claims in the way, and the record of how it ended."""
 
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 import numpy as np
@@ -19,7 +19,8 @@ from residentkv.contract.decision import (
     Refused,
 )
 from residentkv.runtime.claim_table import ClaimTable
-from residentkv.runtime.event_log import EventLog
+from residentkv.runtime.event_recorder import EventRecorder
+from residentkv.runtime.request_names import Waiter
 
 _NO_PLAN: Final = Plan(actions=(), sufficient=())
 _MOVES: Final = {ClaimAction.DEMOTE: ClaimEvent.DEMOTE, ClaimAction.EXPIRE: ClaimEvent.EXPIRE}
@@ -31,30 +32,21 @@ _ANSWERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
-    """The request that a conflict is about."""
-
-    request_id: str
-    key: int  # of its admission, as events carry it
-    wants_reuse: bool
-
-
 class ConflictDesk:
     """Settles conflicts by one policy.
 
-    Deferred requests are remembered by the claims that blocked them, so that asking again every step tells the sinks nothing new. The
-    memory is bounded: of more than `max_waiting` requests, the one that was deferred longest ago is forgotten, and if it asks again that
-    counts as its first time.
+    Deferred requests are remembered by the claims that blocked them, so that asking again every step tells the sinks
+    nothing new. The memory is bounded: of more than `max_waiting` requests, the one that was deferred longest ago is
+    forgotten, and if it asks again that counts as its first time.
     """
 
-    __slots__ = ("_deferred", "_log", "_max_waiting", "_native", "_policy", "_table", "_usable_blocks")
+    __slots__ = ("_deferred", "_max_waiting", "_native", "_policy", "_recorder", "_table", "_usable_blocks")
 
     def __init__(
         self,
         native: _core.BlockManager,
         table: ClaimTable,
-        log: EventLog,
+        recorder: EventRecorder,
         policy: ArbiterPolicy,
         *,
         usable_blocks: int,
@@ -62,7 +54,7 @@ class ConflictDesk:
     ) -> None:
         self._native = native
         self._table = table
-        self._log = log
+        self._recorder = recorder
         self._policy = policy
         self._usable_blocks = usable_blocks
         self._max_waiting = max_waiting
@@ -77,8 +69,8 @@ class ConflictDesk:
 
         Returns
         -------
-        None if claims were acted on so that the demand fits now: repeat the call that did not fit. Otherwise the answer, with its events
-        recorded; no claim was touched.
+        None if claims were acted on so that the demand fits now: repeat the call that did not fit. Otherwise the
+        answer, with its events recorded; no claim was touched.
         """
         self._table.sync()
         decision = conflict.decision
@@ -87,18 +79,17 @@ class ConflictDesk:
         if plan.actions:
             for number, action in plan.actions:
                 self._table.end(self._table.by_number[number], _MOVES[action], now_ns)
-            self._log.relaxed_for(waiter.key)
             return None
         record = self._record(decision, blocking, plan, wants_reuse=waiter.wants_reuse)
         if decision.outcome == _core.DEFERRED:
             self._defer(waiter.request_id, record, blocking, now_ns)
             return Deferred(waiter.request_id, record)
         self._deferred.pop(waiter.request_id, None)
-        self._log.request_waits("active_request_refused", waiter.request_id, record, now_ns)
+        self._recorder.waits("active_request_refused", waiter.request_id, record, now_ns)
         self._preserve(waiter.request_id, blocking, now_ns)
         return Refused(waiter.request_id, record)
 
-    def explain(self, conflict: _core.Conflict, past_due: Set[int]) -> Explanation:
+    def explain(self, conflict: _core.Conflict, past_due: AbstractSet[int]) -> Explanation:
         """What a demand would be answered, and what would be done for it. Changes nothing.
 
         Parameters
@@ -125,7 +116,7 @@ class ConflictDesk:
         self._deferred.pop(request_id, None)
 
     def _plan(self, conflict: _core.Conflict, blocking: list[int], past_due: list[int]) -> Plan:
-        """What would be done: expiries of `past_due`, then what the policy chooses if that is not enough. Changes nothing."""
+        """What would be done: expiries of `past_due`, then what the policy chooses. Changes nothing."""
         if not blocking:  # larger than the pool, or only requests are in the way: no claim can help
             return _NO_PLAN
 
@@ -182,13 +173,13 @@ class ConflictDesk:
             del self._deferred[next(iter(self._deferred))]
         if before == record.blocking_claim_ids:
             return
-        self._log.request_waits("active_request_deferred", request_id, record, now_ns)
+        self._recorder.waits("active_request_deferred", request_id, record, now_ns)
         if before is None:
             self._preserve(request_id, blocking, now_ns)
 
     def _preserve(self, request_id: str, blocking: list[int], now_ns: int) -> None:
-        if not self._log.is_traced:
+        if not self._recorder.has_reader:
             return
         for number in blocking:
             if self._table.by_number[number].state is ClaimState.MATERIALIZED:
-                self._log.claim_preserved(number, request_id, now_ns)
+                self._recorder.preserved(number, request_id, now_ns)

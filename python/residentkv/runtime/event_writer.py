@@ -10,7 +10,7 @@ from residentkv._core import EVENT_KINDS, NO_CLAIM, NO_REQUEST, VICTIM_REASONS
 from residentkv.contract.decision import ArbiterAction, ConflictRecord, Feasibility
 from residentkv.contract.events import Event, is_claim_event, make_event
 from residentkv.runtime.cause_names import CauseNames
-from residentkv.runtime.claim_names import ClaimNames
+from residentkv.runtime.claim_names import ClaimNames, Survival
 from residentkv.runtime.request_names import RequestNames
 
 CAUSE_EVICTED: Final = "evicted"
@@ -38,6 +38,7 @@ class Details:
 
     request_id: str | None = None
     claim_fields: dict[str, Any] | None = None  # of a claim that has no number yet
+    survival: Survival | None = None  # of a live claim, when the event was recorded
     record: ConflictRecord | None = None
 
 
@@ -108,16 +109,16 @@ class EventWriter:
     def _request_id(self, key: int) -> str | None:
         if key == NO_REQUEST:
             return None
-        return self._requests.by_key[key]
+        return self._requests.id_of_key(key)
 
     def _claim_values(self, record: Record, name: str, details: Details) -> dict[str, Any]:
         if details.claim_fields is not None:
             return details.claim_fields
         claim = self._claims[record.claim]
-        if record.required >= 0:
-            claim.count(
-                surviving=record.materialized, leading=record.leading, predicate_true=bool(record.predicate_after)
-            )
+        if details.survival is not None:
+            claim.survival = details.survival
+        elif record.required >= 0:
+            claim.survival = Survival(record.materialized, record.leading, bool(record.predicate_after))
         elif name == _BLOCK_LOST:
             claim.lose(record.position)
         else:
@@ -142,7 +143,9 @@ class EventWriter:
             "predicate_before": bool(record.predicate_before),
             "predicate_after": bool(record.predicate_after),
         }
-        if record.request != NO_REQUEST and self._victim is not None:  # harm comes right after the victim that caused it
+        if (
+            record.request != NO_REQUEST and self._victim is not None
+        ):  # harm comes right after the victim that caused it
             values["physical_block_id"] = self._victim.block
             values["logical_block_position"] = self._victim.position
         return values

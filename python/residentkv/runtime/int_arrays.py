@@ -1,20 +1,23 @@
-"""Integers that callers bring, as the one-dimensional contiguous int32 arrays that the native core reads."""
+"""What callers bring, in the form that the native core reads: flat contiguous int32 arrays and plain ints."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from residentkv.contract.errors import ContractError
+from residentkv.contract.identity import ExtraKeys
 
 Int32Array = NDArray[np.int32]
+UInt8Array = NDArray[np.uint8]
 
 INT32: Final = np.dtype(np.int32)
 _INT32_MAX: Final = int(np.iinfo(np.int32).max)
 _INT32_MIN: Final = int(np.iinfo(np.int32).min)
 
 
-def as_int32(name: str, values: ArrayLike) -> Int32Array:
+def as_int32(name: str, values: Any) -> Int32Array:
     """View or copy `values` as int32; an int32 array is returned without a copy. O(len).
 
     Parameters
@@ -58,16 +61,27 @@ def as_tokens(tokens: ArrayLike) -> Int32Array:
     return array
 
 
-def as_new_tokens(max_new_tokens: int | None) -> int:
-    """The native form of an optional bound: -1 is none.
+def as_count(name: str, value: object) -> int:
+    """A count as a plain int.
 
     Raises
     ------
     ContractError : not an int >= 0.
     """
-    if max_new_tokens is None:
-        return -1
-    is_int = isinstance(max_new_tokens, int | np.integer) and not isinstance(max_new_tokens, bool)
-    if not is_int or max_new_tokens < 0:
-        raise ContractError(f"max_new_tokens must be an int >= 0 or None, got {max_new_tokens!r}")
-    return int(max_new_tokens)
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
+        raise ContractError(f"{name} must be an int >= 0, got {value!r}")
+    return int(value)
+
+
+def as_extra_keys(extra_keys: object) -> ExtraKeys | None:
+    """Extra keys as given, once they are known to be in order. O(keys).
+
+    Raises
+    ------
+    ContractError : not None, and not a sequence of bytes or None.
+    """
+    if extra_keys is None:
+        return None
+    if not isinstance(extra_keys, Sequence) or not all(key is None or isinstance(key, bytes) for key in extra_keys):
+        raise ContractError(f"extra_keys must be a sequence with bytes or None per full block, got {extra_keys!r}")
+    return extra_keys

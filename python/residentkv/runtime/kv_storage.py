@@ -1,14 +1,15 @@
 """Paged KV storage: torch tensors addressed by block id and slot.
 
 Owns the bytes and nothing else. Which block belongs to whom is the block manager's business; the two agree only on ids:
-`slot = block * block_size + offset`, blocks 0..num_blocks - 1. With a null block (architecture.md 13) the storage has usable + 1
-rows and row 0 takes padding writes: its content means nothing and nobody may rely on what is read from it.
+`slot = block * block_size + offset`, blocks 0..num_blocks - 1. With a null block (architecture.md 13) the storage has
+usable + 1 rows and row 0 takes padding writes: its content means nothing and nobody may rely on what is read from it.
 
-Invariants: (1) all layers share one allocation `[num_layers, 2, num_blocks, *block_shape]` (2: keys, values), contiguous, on one
-device. (2) A slot of a block that was never written holds zeros, so memory of other processes never shows up as KV.
+Invariants: (1) all layers share one allocation `[num_layers, 2, num_blocks, *block_shape]` (2: keys, values),
+contiguous, on one device. (2) A slot of a block that was never written holds zeros, so memory of other processes never
+shows up as KV.
 
-Thread safety: none. On CUDA every call runs on the current stream and none waits for the device, except a `write` that has to drop
-padding from a storage without a null block.
+Thread safety: none. On CUDA every call runs on the current stream and none waits for the device, except a `write` that
+has to drop padding from a storage without a null block.
 """
 
 from collections.abc import Sequence
@@ -53,9 +54,11 @@ class KVStorageOptions:
     usable_blocks : blocks that a manager hands out, > 0.
     null_block : True adds row 0 for padding; must equal the manager's setting.
     dtype : what is stored: float32, float16, bfloat16, float8_e4m3fn or float8_e5m2.
-    compute_dtype : what `write` takes and `gather` returns; None means `dtype`. Only fp8 storage may (and must) name another one.
+    compute_dtype : what `write` takes and `gather` returns; None means `dtype`. Only fp8 storage may (and must) name
+        another one.
     layout : NHD or HND.
-    key_scales, value_scales : fp8 only, one positive number a layer; stored = computed / scale. None means 1.0 everywhere.
+    key_scales, value_scales : fp8 only, one positive number a layer; stored = computed / scale. None means 1.0
+        everywhere.
     """
 
     num_layers: int
@@ -96,10 +99,12 @@ class KVStorageOptions:
 
     @property
     def is_fp8(self) -> bool:
+        """Whether values are stored in 8 bits, with scales."""
         return self.dtype in _FP8_DTYPES
 
     @property
     def resolved_compute_dtype(self) -> torch.dtype:
+        """What `write` takes and `gather` returns."""
         return self.dtype if self.compute_dtype is None else self.compute_dtype
 
     @property
@@ -138,11 +143,13 @@ class KVStorage:
         shape = (options.num_layers, 2, options.num_blocks, *options.block_shape)
         # Zeros, not empty: see invariant 2. Zero is the same byte pattern in every dtype stored here.
         self._tensor = torch.zeros(shape, dtype=options.dtype, device=device)
-        # torch indexes fp8 on few devices but bytes on all of them: data moves through this view, arithmetic through `_tensor`.
+        # torch indexes fp8 on few devices but bytes on all of them: data moves through this view, arithmetic through
+        # `_tensor`.
         self._movable = self._tensor.view(torch.uint8) if options.is_fp8 else self._tensor
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors live, with its index."""
         return self._tensor.device
 
     @property
@@ -165,13 +172,14 @@ class KVStorage:
         ----------
         layer : 0 <= layer < num_layers.
         keys, values : `[num_tokens, num_kv_heads, head_dim]`, compute dtype, last dimension contiguous.
-        slots : `[num_tokens]` int64: where each token goes. Distinct, except for padding: slot -1, and with a null block any slot of
-            block 0. Padding reaches no block that a request can hold. Without a null block, -1 is dropped (waits for the device).
+        slots : `[num_tokens]` int64: where each token goes. Distinct, except for padding: slot -1, and with a null
+            block any slot of block 0. Padding reaches no block that a request can hold. Without a null block, -1 is
+            dropped (waits for the device).
 
         Raises
         ------
-        ContractError : a shape, stride, dtype or device differs, or a slot is outside the storage. Slots on an accelerator are checked
-            by the device itself, because looking at them here would wait for it.
+        ContractError : a shape, stride, dtype or device differs, or a slot is outside the storage. Slots on an
+            accelerator are checked by the device itself, because looking at them here would wait for it.
         """
         layer = self._checked_layer(layer)
         self._check_slots(slots, lowest=PADDING_SLOT)
@@ -213,8 +221,8 @@ class KVStorage:
 
         Parameters
         ----------
-        pairs : `[num_pairs, 2]` int32 on the host: (source block, target block), as `StepPlan.copies`. Every source is read before any
-            target is written. A target occurs once and is not the null block.
+        pairs : `[num_pairs, 2]` int32 on the host: (source block, target block), as `StepPlan.copies`. Every source is
+            read before any target is written. A target occurs once and is not the null block.
 
         Raises
         ------
@@ -249,7 +257,7 @@ class KVStorage:
         return blocks[slots // block_size, :, slots % block_size]
 
     def _encode(self, tokens: torch.Tensor, scale: float) -> torch.Tensor:
-        """Compute dtype to the stored bytes. fp8 saturates: the bare cast turns an overflow into NaN (e4m3) or infinity (e5m2)."""
+        """Compute dtype to the stored bytes. fp8 saturates: a bare cast makes overflow NaN (e4m3) or inf (e5m2)."""
         if not self.options.is_fp8:
             return tokens
         limit = torch.finfo(self.options.dtype).max

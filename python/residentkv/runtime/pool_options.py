@@ -6,6 +6,7 @@ from typing import Final
 
 from residentkv.contract.errors import ContractError
 
+_NO_LIMIT: Final = 2**31 - 1  # more than any pool has
 DEFAULT_BLOCKS_PER_REQUEST: Final = 16384  # 256K tokens in blocks of 16
 
 
@@ -17,12 +18,15 @@ class PoolOptions:
     ----------
     usable_blocks : blocks that can be handed out, > 0.
     block_size : tokens in a block, > 0.
-    null_block : True: ids are 1..usable_blocks, id 0 takes padding writes, storage has one row more. False: ids are 0..usable_blocks - 1.
+    null_block : True: ids are 1..usable_blocks, id 0 takes padding writes, storage has one row more. False: ids are
+        0..usable_blocks - 1.
     max_requests : rows of the block table: requests admitted and not finished, preempted ones included; > 0.
     max_blocks_per_request : width of the block table, > 0; None takes usable_blocks, at most 16384.
-    block_events : whether each materialized, evicted or lost block is an event. Claim and request events can not be switched off.
-    max_protected_blocks : most blocks that all claims together may protect; None sets no limit below usable_blocks.
-    quota_blocks : most footprint blocks that the protecting claims of one owner scope may add up to; scopes not named have no quota.
+    block_events : whether each materialized, evicted or lost block is an event. Claim and request events can not be
+        switched off.
+    max_protected_blocks : most blocks that all claims together may protect; None: as capacity allows.
+    quota_blocks : most footprint blocks that the protecting claims of one owner scope may add up to; scopes not named
+        have no quota.
 
     Raises
     ------
@@ -58,8 +62,8 @@ class PoolOptions:
 
     @property
     def protected_limit(self) -> int:
-        """Most blocks that claims may protect together."""
-        return self.usable_blocks if self.max_protected_blocks is None else self.max_protected_blocks
+        """Most blocks that claims may protect together by decision of the operator; capacity limits them anyway."""
+        return _NO_LIMIT if self.max_protected_blocks is None else self.max_protected_blocks
 
 
 def _require_count(name: str, value: object, *, minimum: int) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from residentkv import _core
-from residentkv.runtime.int_arrays import Int32Array
+from residentkv.runtime.int_arrays import Int32Array, UInt8Array
 from residentkv.runtime.request_names import RequestNames
 
 
@@ -47,8 +47,11 @@ class PoolView:
         """Counters of the whole manager, in blocks unless named otherwise. O(1)."""
         return self._native.counts()
 
-    def block_states(self) -> _core.UInt8Array:
-        """State of every row of storage: 0 free, 1 cached, 2 active, 3 resident idle, 4 resident active, 5 null. O(blocks)."""
+    def block_states(self) -> UInt8Array:
+        """State of every row of storage. O(blocks).
+
+        0 free, 1 cached, 2 active, 3 resident idle, 4 resident active, 5 null.
+        """
         return self._native.block_states()
 
     def request_ids(self) -> tuple[str, ...]:

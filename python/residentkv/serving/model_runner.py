@@ -1,7 +1,7 @@
-"""Run one planned step through the model: copies first, then KV writes and attention, then the next token of every request."""
+"""Run one planned step through the model: block copies, KV writes and attention, each request's next token."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,8 +13,35 @@ from residentkv.serving.model_loading import LoadedModel
 from residentkv.serving.paged_attention import PagedStep
 from residentkv.serving.paged_batch import make_paged_batch
 
-if TYPE_CHECKING:
-    from residentkv._core import StepPlan
+Int32Array = NDArray[np.int32]
+
+
+class PlannedStep(Protocol):
+    """What running a step needs of the manager's `StepPlan`; anything that has this can be run."""
+
+    @property
+    def step_id(self) -> int:
+        """What commit and fail call it."""
+
+    @property
+    def num_tokens(self) -> int:
+        """New tokens of all requests together."""
+
+    @property
+    def rows(self) -> Int32Array:
+        """`[batch]`, the requests' rows in the block table."""
+
+    @property
+    def block_table(self) -> Int32Array:
+        """`[max_requests, max_blocks_per_request]`, indexed by row."""
+
+    @property
+    def context_lens(self) -> Int32Array:
+        """`[batch]`, tokens of each request, this step's included."""
+
+    @property
+    def copies(self) -> Int32Array:
+        """`[num_copies, 2]`, (source block, target block), to copy before anything is written."""
 
 
 class ModelRunner:
@@ -32,7 +59,7 @@ class ModelRunner:
         self._storage = storage
 
     @torch.inference_mode()
-    def run(self, plan: "StepPlan", token_ids: NDArray[np.int32], num_tokens: Sequence[int]) -> list[int]:
+    def run(self, plan: PlannedStep, token_ids: Int32Array, num_tokens: Sequence[int]) -> list[int]:
         """Compute the step's tokens, write their KV where the plan says, and choose each request's next token greedily.
 
         Parameters

@@ -1,12 +1,13 @@
 """Attention over paged KV in plain torch operations, and its registration with transformers.
 
-Right on every device and easy to check: the yardstick for faster kernels. It gathers each request's KV, so a step reads its context
-once from the pool and once from the copy.
+Right on every device and easy to check: the yardstick for faster kernels. It gathers each request's KV, so a step reads
+its context once from the pool and once from the copy.
 
-Note [How the batch reaches attention]: transformers hands unknown keyword arguments of a model's forward call down to the attention
-function, which is how its own paged attention gets its cache. The step travels that way as `paged_step`, an argument of one call;
-nothing global is set, so two models may run side by side. The name is registered with `AttentionInterface` and has no mask function,
-hence transformers builds no mask either ("custom attention without equivalent mask creation" in masking_utils.py).
+Note [How the batch reaches attention]: transformers hands unknown keyword arguments of a model's forward call down to
+the attention function, which is how its own paged attention gets its cache. The step travels that way as `paged_step`,
+an argument of one call; nothing global is set, so two models may run side by side. The name is registered with
+`AttentionInterface` and has no mask function, hence transformers builds no mask either ("custom attention without
+equivalent mask creation" in masking_utils.py).
 """
 
 from dataclasses import dataclass
@@ -35,18 +36,19 @@ class PagedStep:
 
 @dataclass(frozen=True, slots=True)
 class AttentionScale:
-    """How scores become weights: `factor` multiplies them, `window` (tokens, None = all) limits how far back a query looks."""
+    """How scores become weights: `factor` multiplies them; a query sees the last `window` tokens (None: all)."""
 
     factor: float
     window: int | None = None
 
 
 def paged_attention(query: torch.Tensor, layer: int, step: PagedStep, scale: AttentionScale) -> torch.Tensor:
-    """Causal attention of each new token over all earlier tokens of its own request. The step's KV must be written already.
+    """Attend from each new token to itself and all earlier ones of its request. The step's KV must be written already.
 
     Parameters
     ----------
-    query : `[num_tokens, num_heads, head_dim]`; num_heads a multiple of the storage's num_kv_heads (grouped-query attention).
+    query : `[num_tokens, num_heads, head_dim]`; num_heads a multiple of the storage's num_kv_heads (grouped-query
+        attention).
     layer : whose KV to read.
 
     Returns
@@ -57,8 +59,8 @@ def paged_attention(query: torch.Tensor, layer: int, step: PagedStep, scale: Att
     for part in step.batch.prefills:
         output[part.begin : part.end] = _attend_prefill(query[part.begin : part.end], layer, part, step.storage, scale)
     if step.batch.decodes is not None:
-        part = step.batch.decodes
-        output[part.queries] = _attend_decodes(query[part.queries], layer, part, step.storage, scale)
+        decodes = step.batch.decodes
+        output[decodes.queries] = _attend_decodes(query[decodes.queries], layer, decodes, step.storage, scale)
     return output
 
 
@@ -103,7 +105,7 @@ def _attend_decodes(
 
 
 def _chunk_mask(num_queries: int, context_len: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """`[num_queries, context_len]` bool: the queries are the last tokens of the context, each sees itself and what came before."""
+    """`[num_queries, context_len]` bool. Queries are the last tokens of the context and see what is not behind them."""
     keys = torch.arange(context_len, device=device)
     queries = keys[context_len - num_queries :, None]
     mask = keys <= queries
@@ -117,14 +119,17 @@ def _transformers_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,  # noqa: ARG001 (transformers may pass it by name; always None, see the note above)
+    attention_mask: torch.Tensor | None,  # noqa: ARG001 (always None, see the note above)
     *,
     scaling: float,
     paged_step: PagedStep | None = None,
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Write this step's KV of one layer and attend: the signature that transformers calls. Tensors are `[1, heads, num_tokens, head_dim]`."""
+    """Write the step's KV of one layer and attend. The signature is what transformers calls.
+
+    query, key, value are `[1, heads, num_tokens, head_dim]`; the result is `[1, num_tokens, num_heads, head_dim]`.
+    """
     if paged_step is None:
         raise ContractError(f"attention {ATTENTION_NAME!r} needs paged_step=PagedStep(...) in the forward call")
     for name in _UNSUPPORTED:

@@ -1,4 +1,4 @@
-"""Where the tokens of one step live: the index tensors that paged attention needs, made once a step and used by every layer."""
+"""Where the tokens of one step live: the index tensors of paged attention, made once a step, used by every layer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,8 @@ class DecodePart:
     Attributes
     ----------
     queries : `[batch]` int64, their places in the flattened step.
-    slots : `[batch, longest]` int64. Padding repeats the request's own first slot, never another request's and never the null block:
+    slots : `[batch, longest]` int64. Padding repeats the request's own first slot, never another request's and never
+        the null block:
         masked weights are zero, but zero times a NaN out of a stranger's KV is NaN.
     context_lens : `[batch]` int64, tokens of each request, this step's included.
     """
@@ -62,6 +63,7 @@ class PagedBatch:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens of the whole step."""
         return self.slots.shape[0]
 
 

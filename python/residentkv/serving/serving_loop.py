@@ -1,12 +1,13 @@
 """Continuous batching over the block manager, small enough to read in one sitting.
 
-A step is: admit what fits, plan KV slots for a batch of prefill chunks and decodes, run the model, commit. "Not now" is a value
-throughout: a deferred request waits at the head of the queue (first come, first served: nobody overtakes it, so it can not starve), a
-refused one leaves with the numbers, a step without room preempts the latest admitted request and is planned again.
+A step is: admit what fits, plan KV slots for a batch of prefill chunks and decodes, run the model, commit. "Not now" is
+a value throughout: a deferred request waits at the head of the queue (first come, first served: nobody overtakes it, so
+it can not starve), a refused one leaves with the numbers, a step without room preempts the latest admitted request and
+is planned again.
 
-Note [Who may hold the loop up]: with `max_new_tokens` given, admission promises that the oldest request can finish alone
-(contract.md section 2), so preempting from the back always ends. What nobody promises is room that others hold outside this loop; then
-`run` stops and leaves the head waiting.
+Note [Who may hold the loop up]: with `max_new_tokens` given, admission promises that the oldest request can finish
+alone (contract.md section 2), so preempting from the back always ends. What nobody promises is room that others hold
+outside this loop; then `run` stops and leaves the head waiting.
 """
 
 import time
@@ -15,13 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from residentkv._core import StepPlan
 from residentkv.contract.decision import Admitted, Deferred, NeedsRoom, Refused
 from residentkv.contract.errors import ContractError
 from residentkv.runtime.block_manager import BlockManager
-from residentkv.serving.model_runner import ModelRunner
+from residentkv.serving.model_runner import ModelRunner, PlannedStep
 from residentkv.serving.serving_request import (
     Finished,
     FinishReason,
@@ -39,7 +38,8 @@ class LoopOptions:
     Attributes
     ----------
     max_tokens_per_step : tokens computed in one step; prompts are cut into chunks that fit beside the decodes.
-    max_running : requests that hold blocks at the same time; at most max_tokens_per_step, so that every decode has a place.
+    max_running : requests that hold blocks at the same time; at most max_tokens_per_step, so that every decode has a
+        place.
     """
 
     max_tokens_per_step: int = 256
@@ -68,7 +68,8 @@ class _Share:
 class ServingLoop:
     """Waiting and running requests of one manager and one model.
 
-    Invariants: (1) every running request has a row in the manager and at least one pending token. (2) `_running` is in order of admission.
+    Invariants: (1) every running request has a row in the manager and at least one pending token. (2) `_running` is in
+    order of admission.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ class ServingLoop:
         manager: BlockManager,
         runner: ModelRunner,
         *,
-        options: LoopOptions = LoopOptions(),  # noqa: B008 (frozen)
+        options: LoopOptions = LoopOptions(),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._manager = manager
@@ -107,7 +108,7 @@ class ServingLoop:
         self._waiting.append(request)
 
     def run(self) -> Iterator[LoopEvent]:
-        """Step until no request is left, or none can go on without room from elsewhere. Events arrive as they happen."""
+        """Step until no request is left, or none can go on without room from elsewhere. Yields as things happen."""
         while self._waiting or self._running:
             events = self.step()
             yield from events
@@ -115,7 +116,7 @@ class ServingLoop:
                 return  # the head was deferred again, and nobody here will free anything
 
     def step(self) -> list[LoopEvent]:
-        """Admit, plan, run the model once, commit, flush events. Returns what happened, in order; nothing for a chunk of a prompt."""
+        """Admit, plan, run the model once, commit. Returns what happened, in order; a chunk of a prompt is no event."""
         events = self._admit()
         planned = self._plan(events)
         if planned is not None:
@@ -127,7 +128,8 @@ class ServingLoop:
     def fork(self, parent_id: str, child_id: str, *, next_token: int) -> ServingRequest | Deferred | Refused:
         """Continue a running request a second time, with another token where the parent took its latest one.
 
-        Both share the blocks of everything before that token; whoever writes first into a shared partial block gets a copy of it.
+        Both share the blocks of everything before that token; whoever writes first into a shared partial block gets a
+        copy of it.
 
         Parameters
         ----------
@@ -159,7 +161,7 @@ class ServingLoop:
         return child
 
     def requeue(self, request_ids: Sequence[str]) -> None:
-        """Queue running requests that the manager preempted by itself (`invalidate`, `reset`) before all others; they resume when they fit."""
+        """Queue running requests that the manager preempted by itself (`invalidate`, `reset`), before all others."""
         for request_id in reversed(request_ids):
             request = self._find(request_id)
             self._running.remove(request)
@@ -191,7 +193,7 @@ class ServingLoop:
             return self._manager.resume(request.request_id)
         return self._manager.admit(request.request_id, request.prompt, max_new_tokens=request.max_new_tokens)
 
-    def _plan(self, events: list[LoopEvent]) -> tuple[StepPlan, list[_Share]] | None:
+    def _plan(self, events: list[LoopEvent]) -> tuple[PlannedStep, list[_Share]] | None:
         """Plan a step for as many running requests as have room, making it by preemption. None when nothing runs."""
         while self._running:
             shares = self._share_out()
@@ -218,8 +220,8 @@ class ServingLoop:
                 shares.append(_Share(request, num_tokens))
         return shares
 
-    def _compute(self, plan: StepPlan, shares: Sequence[_Share]) -> list[int]:
-        """Run the model and commit; if the model fails, take the step back so that nothing half-written is ever reused."""
+    def _compute(self, plan: PlannedStep, shares: Sequence[_Share]) -> list[int]:
+        """Run the model and commit. If the model fails, take the step back: nothing half-written is ever reused."""
         token_ids = np.concatenate([np.array(share.tokens, dtype=np.int32) for share in shares])
         computed = False
         try:
@@ -228,7 +230,7 @@ class ServingLoop:
         finally:
             if not computed:
                 self._manager.fail_step(plan.step_id)
-        learned: list[NDArray[np.int32]] = [share.request.take_written(share.num_tokens) for share in shares]
+        learned = [share.request.take_written(share.num_tokens) for share in shares]
         self._manager.commit_step(plan.step_id, token_ids=np.concatenate(learned))
         return next_tokens
 

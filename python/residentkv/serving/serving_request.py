@@ -14,7 +14,7 @@ from residentkv.contract.errors import ContractError
 class FinishReason(str, Enum):
     """Why a request stopped generating."""
 
-    STOP_TOKEN = "stop_token"
+    STOP_TOKEN = "stop_token"  # noqa: S105 (a token of text)
     LENGTH = "length"
     NO_ROOM = "no_room"  # claims leave no room for it to grow; only without a max_new_tokens promise
 

@@ -34,7 +34,7 @@ def test_bad_usage_exits_2_with_one_error_line(arguments: tuple[str, ...]):
 
 
 def test_command_line_loads_no_engine():
-    heavy = "{'torch', 'transformers', 'numpy', 'rich'}"
+    heavy = "{'torch', 'transformers', 'numpy'}"
     code = f"import sys, residentkv.cli.main as m; m.build_parser(); print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
@@ -56,7 +56,7 @@ def test_a_failing_command_is_one_line_and_a_status(monkeypatch, capsys, error, 
         raise error
 
     monkeypatch.setattr(cli.COMMANDS["conformance"], "run", fail)
-    assert cli.main(["conformance"]) == status
+    assert cli.main(["conformance", "--runtime", "native"]) == status
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.startswith("residentkv conformance: error: ")
@@ -69,7 +69,7 @@ def test_interrupt_is_quiet(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.COMMANDS["conformance"], "run", interrupt)
-    assert cli.main(["conformance"]) == cli.EXIT_INTERRUPTED
+    assert cli.main(["conformance", "--runtime", "native"]) == cli.EXIT_INTERRUPTED
     assert capsys.readouterr().err == ""
 
 
@@ -79,7 +79,7 @@ def test_unknown_missing_module_is_our_bug_and_is_not_hidden(monkeypatch):
 
     monkeypatch.setattr(cli.COMMANDS["conformance"], "run", fail)
     with pytest.raises(ModuleNotFoundError):
-        cli.main(["conformance"])
+        cli.main(["conformance", "--runtime", "native"])
 
 
 def test_reader_that_leaves_is_no_error():
@@ -90,7 +90,7 @@ def talk(args):
     print("line\\n" * 100_000)
     return 0
 cli.COMMANDS["conformance"].run = talk
-sys.exit(cli.main(["conformance"]))
+sys.exit(cli.main(["conformance", "--runtime", "native"]))
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -38,7 +38,7 @@ def test_the_honest_events():
         ),
         (
             tamper.insert_behind(
-                "resident_block_materialized", lambda events: tamper.invented(events[0], "future_reuse_denied", {})
+                "resident_block_materialized", "future_reuse_denied", "resident_claim_accepted", lambda _accepted: {}
             ),
             [*ORDER[:4], "future_reuse_denied", *ORDER[4:]],
         ),
@@ -64,9 +64,21 @@ def test_forgotten_order():
     assert {event["event_sequence"] for event in tamper.forget_order()(EVENTS)} == {1}
 
 
-def test_an_invented_event_fits_the_run():
-    event = tamper.invented(tamper.first(EVENTS, "resident_claim_accepted"), "future_reuse_denied", {"request_id": "r"})
-    assert (event["run_id"], event["event_sequence"], event["request_id"]) == ("run", 1, "r")
+def test_an_invented_event_fits_the_run_and_says_what_it_is_told():
+    invent = tamper.insert_behind(
+        "resident_claim_demoted",
+        "future_reuse_denied",
+        "resident_claim_accepted",
+        lambda accepted: {"request_id": accepted["claim_id"]},
+    )
+    event = invent(EVENTS)[-1]
+    assert (event["event"], event["run_id"], event["request_id"]) == ("future_reuse_denied", "run", "a")
+
+
+def test_there_is_no_lie_about_what_did_not_happen():
+    invent = tamper.insert_behind("resident_claim_demoted", "future_reuse_denied", "resident_claim_expired", dict)
+    assert invent(EVENTS) == EVENTS
+    assert invent([]) == []
 
 
 @pytest.mark.parametrize("lie", [tamper.drop("resident_claim_accepted"), tamper.edit_claim_events({"claim_id": "b"})])

@@ -1,18 +1,18 @@
 """L4 and L5: a claim that gives way says so before its first block is lost, and is not harmed by the loss."""
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from residentkv.conformance.finding import Finding, Judge, at_least, equals, holds, well_formed
 from residentkv.conformance.litmus.base import Litmus, ManualClock, OtherRun, Play, Scenario, TamperedTrace
 from residentkv.conformance.observation import Observation
-from residentkv.conformance.tamper import drop, emit_nothing, first, insert_behind, invented, move_behind
+from residentkv.conformance.tamper import drop, emit_nothing, insert_behind, move_behind
 from residentkv.conformance.workload import ACTIVE_BLOCKS, RESIDENT_BLOCKS, USABLE_BLOCKS, claim, text
 from residentkv.contract.claim import ClaimSpec, ClaimState, Duration, ProtectionMode
 from residentkv.contract.events import CLAIM_FIELDS, Event
 from residentkv.contract.protocol import Capability, ConformanceRuntime, FutureReuse
 
+_VICTIM: Final = "allocation_victim_selected"
 _LIFETIME_NS: Final = 1_000
 _RESIDENT: Final = text("resident", RESIDENT_BLOCKS)
 _LOST_BLOCKS: Final = RESIDENT_BLOCKS + ACTIVE_BLOCKS - USABLE_BLOCKS
@@ -57,15 +57,13 @@ def _judge(mode: ProtectionMode, ended: ClaimState, seen: Observation) -> list[F
     ]
 
 
-def _harm(events: Sequence[Event]) -> Event:
-    model = first(events, "resident_claim_materialized")
-    facts = {
-        **{name: model[name] for name in ("claim_id", *CLAIM_FIELDS)},
-        "harm_cause": "unclaimed_lru",
+def _harm(materialized: Event) -> dict[str, Any]:
+    return {
+        **{name: materialized[name] for name in ("claim_id", *CLAIM_FIELDS)},
+        "harm_cause": "evicted",
         "predicate_before": True,
         "predicate_after": False,
     }
-    return invented(model, "resident_claim_harmed", facts)
 
 
 def _litmus(
@@ -81,10 +79,14 @@ def _litmus(
         judge=judge,
         controls=(
             *controls,
-            TamperedTrace("end after the loss", "end_precedes_loss", move_behind(event, "allocation_victim_selected")),
+            TamperedTrace("end after the loss", "end_precedes_loss", move_behind(event, _VICTIM)),
             TamperedTrace("end not reported", "end_precedes_loss", drop(event)),
-            TamperedTrace("loss called harm", "harmed_claims", insert_behind("allocation_victim_selected", _harm)),
-            TamperedTrace("evictions not reported", "blocks_lost", drop("allocation_victim_selected")),
+            TamperedTrace(
+                "loss called harm",
+                "harmed_claims",
+                insert_behind(_VICTIM, "resident_claim_harmed", "resident_claim_materialized", _harm),
+            ),
+            TamperedTrace("evictions not reported", "blocks_lost", drop(_VICTIM)),
             TamperedTrace("losses not attributed", "losses_reported", drop("resident_claim_block_lost_after_release")),
             TamperedTrace("nothing emitted", "active_outcome", emit_nothing()),
         ),

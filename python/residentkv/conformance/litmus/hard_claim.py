@@ -1,8 +1,7 @@
 """L3: an accepted hard claim makes infeasibility explicit. C1: soft priority is not a lowering of it."""
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from residentkv.conformance.finding import Finding, at_least, equals, holds, well_formed
 from residentkv.conformance.litmus.base import Litmus, ManualClock, OtherRun, Scenario, TamperedTrace
@@ -12,9 +11,7 @@ from residentkv.conformance.tamper import (
     edit,
     edit_claim_events,
     emit_nothing,
-    first,
     insert_behind,
-    invented,
     move_behind,
 )
 from residentkv.conformance.workload import ACTIVE_BLOCKS, RESIDENT_BLOCKS, USABLE_BLOCKS, claim, extended, text
@@ -81,16 +78,14 @@ def judge_soft(seen: Observation) -> list[Finding]:
     ]
 
 
-def _eviction_of_a_claimed_block(events: Sequence[Event]) -> Event:
-    block = first(events, "resident_block_materialized")
-    facts = {
+def _eviction_of(block: Event) -> dict[str, Any]:
+    return {
         "request_id": "active",
         "physical_block_id": block["physical_block_id"],
         "logical_block_position": block["logical_block_position"],
         "is_protected_resident": False,
         "victim_reason": "unclaimed_lru",
     }
-    return invented(block, "allocation_victim_selected", facts)
 
 
 _BOTH: Final = frozenset({Capability.HARD_CLAIMS, Capability.SOFT_CLAIMS, Capability.BEST_EFFORT_CLAIMS})
@@ -112,7 +107,9 @@ L3: Final = Litmus(
         ),
         TamperedTrace("no shortfall told", "numbers", edit(_REFUSED, {"capacity_shortfall_blocks": 0})),
         TamperedTrace(
-            "claimed block evicted", "resident_victims", insert_behind(_REFUSED, _eviction_of_a_claimed_block)
+            "claimed block evicted",
+            "resident_victims",
+            insert_behind(_REFUSED, "allocation_victim_selected", "resident_block_materialized", _eviction_of),
         ),
         TamperedTrace("claim named after the fact", "well_formed", move_behind("resident_claim_accepted", _REFUSED)),
         TamperedTrace("preservation not reported", "preserved_for", drop("resident_claim_preserved")),

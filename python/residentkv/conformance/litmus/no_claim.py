@@ -1,12 +1,11 @@
 """L1: no accepted claim, no claim harm."""
 
-from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from residentkv.conformance.finding import Finding, at_least, equals, well_formed
 from residentkv.conformance.litmus.base import Litmus, ManualClock, OtherRun, Scenario, TamperedTrace
 from residentkv.conformance.observation import Observation
-from residentkv.conformance.tamper import drop, emit_nothing, first, insert_behind, invented
+from residentkv.conformance.tamper import drop, emit_nothing, insert_behind
 from residentkv.conformance.workload import ACTIVE_BLOCKS, RESIDENT_BLOCKS, USABLE_BLOCKS, text
 from residentkv.contract.events import Event
 from residentkv.contract.protocol import ConformanceRuntime, FutureReuse
@@ -29,9 +28,8 @@ def judge(seen: Observation) -> list[Finding]:
     ]
 
 
-def _harm_of_nobody(events: Sequence[Event]) -> Event:
-    victim = first(events, "allocation_victim_selected")
-    facts = {
+def _harm_of_nobody(victim: Event) -> dict[str, Any]:
+    return {
         "request_id": victim["request_id"],
         "claim_id": "nobody",
         "prefix_id": "prefix",
@@ -50,8 +48,9 @@ def _harm_of_nobody(events: Sequence[Event]) -> Event:
         "predicate_before": True,
         "predicate_after": False,
     }
-    return invented(victim, "resident_claim_harmed", facts)
 
+
+_VICTIM: Final = "allocation_victim_selected"
 
 L1: Final = Litmus(
     id="L1",
@@ -61,9 +60,11 @@ L1: Final = Litmus(
     controls=(
         OtherRun("no pressure", "evicted_blocks", Scenario(_play, frozenset(), RESIDENT_BLOCKS + ACTIVE_BLOCKS)),
         TamperedTrace(
-            "harm without acceptance", "claims_harmed", insert_behind("allocation_victim_selected", _harm_of_nobody)
+            "harm without acceptance",
+            "claims_harmed",
+            insert_behind(_VICTIM, "resident_claim_harmed", _VICTIM, _harm_of_nobody),
         ),
-        TamperedTrace("evictions not reported", "evicted_blocks", drop("allocation_victim_selected")),
+        TamperedTrace("evictions not reported", "evicted_blocks", drop(_VICTIM)),
         TamperedTrace("nothing emitted", "active_outcome", emit_nothing()),
     ),
 )

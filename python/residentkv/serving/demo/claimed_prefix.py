@@ -1,5 +1,7 @@
 """Scenes 1 to 3: a prefix is claimed, computed once, reused, and the tokens are those of transformers' own cache."""
 
+from typing import Any
+
 from residentkv.contract.claim import ClaimState
 from residentkv.contract.decision import Accepted
 from residentkv.serving.demo.scene import Narrator, Scene
@@ -21,8 +23,8 @@ def claim_materialized(stage: Stage, narrator: Narrator) -> Scene:
     stage.serve(first)
     claim = stage.manager.claims.get(CLAIM_ID)
     narrator.say(
-        f"chat-1 computes them once ({first.num_computed_tokens} tokens with its own): the claim is {claim.state.value}, "
-        f"{claim.surviving_blocks} blocks stay on the device, held by no request."
+        f"chat-1 computes them once ({first.num_computed_tokens} tokens with its own): the claim is "
+        f"{claim.state.value}, {claim.surviving_blocks} blocks stay on the device, held by no request."
     )
     narrator.show("after", stage.picture())
     life = {
@@ -65,7 +67,7 @@ def prefix_reused(stage: Stage, narrator: Narrator) -> Scene:
     narrator.show("all of them running", stage.picture())
     stage.serve()
     claimed_tokens = CLAIMED_BLOCKS * BLOCK_SIZE
-    facts = []
+    facts: list[dict[str, Any]] = []
     for chat in chats:
         cached, prompt = chat.num_cached_tokens or 0, len(chat.prompt)
         # Every generated token but the last is an input of the step after it.
@@ -91,7 +93,7 @@ def prefix_reused(stage: Stage, narrator: Narrator) -> Scene:
 
 
 def tokens_identical(stage: Stage, narrator: Narrator) -> Scene:
-    """Generate the answers of all chats so far with transformers' DynamicCache, one at a time and from the first token on."""
+    """Generate all answers so far with transformers' DynamicCache, one chat at a time, from the first token on."""
     facts = []
     for chat in stage.chats:
         reference = greedy_reference(stage.loaded, chat.prompt, max_new_tokens=NEW_TOKENS)

@@ -9,7 +9,8 @@ from residentkv.serving.demo.stage import CLAIM_ID, CLAIMED_BLOCKS, USABLE_BLOCK
 
 ACTIVE_BLOCKS: Final = 46
 
-# Source: arXiv 2605.24259, the live vLLM case: 68 usable blocks, 40 claimed, an active request of 46, one block held elsewhere.
+# Source: arXiv 2605.24259, the live vLLM case: 68 usable blocks, 40 claimed, an active request of 46, one block held
+# elsewhere.
 EXPECTED: Final[dict[str, Any]] = {
     "usable_blocks": 68,
     "claimed_blocks": 40,
@@ -30,7 +31,7 @@ def live_case(stage: Stage, narrator: Narrator) -> Scene:
     stage.loop.step()
     narrator.show("before", stage.picture())
     mark = stage.mark()
-    active = stage.passage("active", 4, num_blocks=ACTIVE_BLOCKS)
+    active = stage.passage("active", 4, num_blocks=ACTIVE_BLOCKS, new_tokens=4)
     stage.loop.submit(active)
     stage.loop.step()
     narrator.show("after", stage.picture())

@@ -1,4 +1,4 @@
-"""Scenes 4 and 5: what does not fit beside the claim is refused with the numbers, what will fit later waits and is served."""
+"""Scenes 4 and 5: what can not fit beside the claim is refused with numbers, what fits later waits and is served."""
 
 from typing import Any
 
@@ -28,9 +28,9 @@ def refused(stage: Stage, narrator: Narrator) -> Scene:
         return Scene("refused", {"refused": False}, {"outcome": [type(event).__name__ for event in events]})
     record = answer.record
     narrator.say(
-        f"long-report needs {record.active_live_blocks_required} blocks. With {record.protected_resident_blocks} claimed that makes "
-        f"{record.resident_plus_active_blocks} of {record.usable_blocks}: refused because of {', '.join(record.blocking_claim_ids)}, "
-        f"{record.capacity_shortfall_blocks} blocks short. No block moved."
+        f"long-report needs {record.active_live_blocks_required} blocks, the claim {record.protected_resident_blocks}: "
+        f"{record.resident_plus_active_blocks} of {record.usable_blocks}. Refused because of "
+        f"{', '.join(record.blocking_claim_ids)}, {record.capacity_shortfall_blocks} blocks short. No block moved."
     )
     checks = {
         "names_exactly_the_claim": record.blocking_claim_ids == (CLAIM_ID,),
@@ -59,8 +59,8 @@ def deferred_then_served(stage: Stage, narrator: Narrator) -> Scene:
     if deferral is not None:
         record = deferral.record
         narrator.say(
-            f"report-2 needs {record.active_live_blocks_required} blocks, {record.free_blocks_before_allocate} are available now: deferred, "
-            f"{record.capacity_shortfall_blocks} short. It fits once report-1 is done."
+            f"report-2 needs {record.active_live_blocks_required} blocks, {record.free_blocks_before_allocate} are "
+            f"available now. Deferred, {record.capacity_shortfall_blocks} short: it fits once report-1 is done."
         )
     events += stage.loop.run()
     narrator.show("both are done", stage.picture())

@@ -1,5 +1,7 @@
 """Scene 6: the pressure that the claim withstood, once more without it."""
 
+from typing import Any
+
 from residentkv.contract.claim import ClaimState
 from residentkv.contract.decision import Admitted
 from residentkv.serving.demo.pressure import PRESSURE_BLOCKS, pressure_request
@@ -24,7 +26,7 @@ def unclaimed_evicted(stage: Stage, narrator: Narrator) -> Scene:
     stage.serve(recomputed)
 
     # Prompt tokens beyond the claimed prefix are new work in either case.
-    facts = {
+    facts: dict[str, Any] = {
         "pressure_blocks": PRESSURE_BLOCKS,
         "victim_blocks": len(victims),
         "lost_prefix_blocks": len(lost),

@@ -1,6 +1,7 @@
 """The demo from the first scene to the last, on one pool and in one trace."""
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Final
 
 from residentkv.contract.errors import ResidentKVError
@@ -36,7 +37,7 @@ def run_demo(loaded: LoadedModel, trace: EventSink, narrator: Narrator) -> list[
     ConfigError : the model's chats share too little for the demo.
     """
     scenes = []
-    with Stage(loaded, trace) as stage:
+    with closing(Stage(loaded, trace)) as stage:
         for title, play in SCENES:
             narrator.begin(title)
             try:

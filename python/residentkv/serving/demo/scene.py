@@ -23,6 +23,7 @@ class Scene:
 
     @property
     def ok(self) -> bool:
+        """Whether every check passed."""
         return all(self.checks.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -49,15 +50,3 @@ class Narrator(Protocol):
 
     def end(self, scene: Scene) -> None:
         """Close the scene with its verdict."""
-
-
-class SilentNarrator:
-    """For runs whose result is read by programs."""
-
-    def begin(self, title: str) -> None: ...
-
-    def say(self, text: str) -> None: ...
-
-    def show(self, caption: str, picture: Text) -> None: ...
-
-    def end(self, scene: Scene) -> None: ...

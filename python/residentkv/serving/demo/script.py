@@ -46,14 +46,15 @@ _QUESTIONS: Final = (
     "May I eat in the quiet room?",
 )
 
-_PASSAGE: Final = """The harbour log begins before sunrise. Wind from the north-west, force four, cloud low over the breakwater and
-the tide an hour past its lowest. Two trawlers came in with herring, the third stayed out for the deep water beyond the banks. The pilot
-boat left at six to meet a timber ship whose papers had gone ahead by post, and the crane on the east quay was greased, tested with
-the iron weight and found in order. At seven the fish hall opened. The first crates went to the inns along the hill, the next ones to
-the railway, and what remained was smoked before noon. A child found a bottle with a letter in a language that nobody at the hall could
-read, so it hangs now in the window of the chandler's shop. The lamp keeper reported a cracked pane on the seaward side and asked for
-glass, putty and a calm day. In the afternoon the fog came, thick and sudden, and the bell was rung each minute until the timber ship
-answered with her horn and lay still outside the bar. """
+_PASSAGE: Final = """The harbour log begins before sunrise. Wind from the north-west, force four, cloud low over the
+breakwater and the tide an hour past its lowest. Two trawlers came in with herring, the third stayed out for the deep
+water beyond the banks. The pilot boat left at six to meet a timber ship whose papers had gone ahead by post, and the
+crane on the east quay was greased, tested with the iron weight and found in order. At seven the fish hall opened. The
+first crates went to the inns along the hill, the next ones to the railway, and what remained was smoked before noon. A
+child found a bottle with a letter in a language that nobody at the hall could read, so it hangs now in the window of
+the chandler's shop. The lamp keeper reported a cracked pane on the seaward side and asked for glass, putty and a calm
+day. In the afternoon the fog came, thick and sudden, and the bell was rung each minute until the timber ship answered
+with her horn and lay still outside the bar. """
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Where the demo plays: one pool, one model, and a record of every event."""
 
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Final
 
 from rich.text import Text
@@ -36,11 +35,14 @@ class EventRecord:
         self.events: list[Event] = []
 
     def write(self, event: Event) -> None:
+        """Keep one event."""
         self.events.append(event)
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Nothing to do: what was written is visible."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Nothing to do: the record outlives its manager."""
 
 
 class Stage:
@@ -76,12 +78,8 @@ class Stage:
         )
         self.loop = ServingLoop(self.manager, ModelRunner(loaded, storage))
 
-    def __enter__(self) -> "Stage":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the manager and its sinks."""
         self.manager.close()
 
     def claim(self) -> ClaimSpec:
@@ -102,7 +100,7 @@ class Stage:
         return self.chats[-1]
 
     def passage(self, name: str, number: int, *, num_blocks: int, new_tokens: int = NEW_TOKENS) -> ServingRequest:
-        """A request that holds `num_blocks` at its peak, shares nothing with a chat, and always generates `new_tokens`."""
+        """A request that holds `num_blocks` at its peak, shares nothing with a chat and never stops early."""
         return ServingRequest(name, self.script.passage(number, num_blocks * BLOCK_SIZE - new_tokens), new_tokens)
 
     def serve(self, *requests: ServingRequest) -> list[LoopEvent]:

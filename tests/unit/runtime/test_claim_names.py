@@ -1,0 +1,97 @@
+import pytest
+from tests.unit.runtime.scenario import BLOCK, IDENTITY, tokens
+
+from residentkv.contract.claim import ClaimSpec
+from residentkv.contract.identity import request_token_map_id, reusable_object_id
+from residentkv.contract.predicate import ContiguousRange, LeadingPrefix
+from residentkv.runtime.claim_names import ClaimNames, NamedClaim, Survival, fields_of_spec
+
+
+def named(predicate: LeadingPrefix | ContiguousRange) -> NamedClaim:
+    return NamedClaim({"claim_id": "c"}, predicate)
+
+
+def test_fields_name_object_and_token_map():
+    ids = tokens(1, 5, extra=2)
+    fields = fields_of_spec(ClaimSpec("c", "owner", IDENTITY, ids, LeadingPrefix(3), footprint_blocks=4))
+    assert fields["prefix_id"] == reusable_object_id(IDENTITY, ids, 3)
+    assert fields["reusable_object_id"] == reusable_object_id(IDENTITY, ids, 4)
+    assert fields["request_token_map_id"] == request_token_map_id(IDENTITY, ids)
+    assert fields["materialization_predicate"] == "leading_prefix_at_least(3)"
+    assert fields["resident_blocks_required"] == 4
+    assert fields["cache_identity"]["block_size"] == BLOCK
+
+
+def test_the_prefix_is_what_the_predicate_tests():
+    base = ClaimSpec("c", "owner", IDENTITY, tokens(1, 5), LeadingPrefix(3))
+    longer = ClaimSpec("c", "owner", IDENTITY, tokens(1, 5), LeadingPrefix(4))
+    other = ClaimSpec("c", "owner", IDENTITY, tokens(2, 5), LeadingPrefix(3))
+    assert len({fields_of_spec(spec)["prefix_id"] for spec in (base, longer, other)}) == 3
+    assert fields_of_spec(base)["predicate_id"] == "c/leading_prefix_at_least(3)"
+
+
+def test_extra_keys_are_part_of_the_names():
+    plain = ClaimSpec("c", "owner", IDENTITY, tokens(1, 5), LeadingPrefix(3))
+    keyed = ClaimSpec("c", "owner", IDENTITY, tokens(1, 5), LeadingPrefix(3), extra_keys=[b"image"])
+    assert fields_of_spec(plain)["prefix_id"] != fields_of_spec(keyed)["prefix_id"]
+
+
+def test_counts_follow_gained_and_lost_blocks():
+    claim = named(LeadingPrefix(2))
+    claim.gain(0)
+    claim.gain(1)
+    assert claim.survival == Survival(2, 2, predicate_true=False)  # true when a claim event says so
+    claim.survival = Survival(3, 3, predicate_true=True)
+    claim.lose(2)
+    assert claim.survival == Survival(2, 2, predicate_true=True)
+    claim.lose(1)
+    assert claim.survival == Survival(1, 1, predicate_true=False)
+
+
+def test_a_loss_before_the_tested_range_keeps_the_predicate():
+    claim = named(ContiguousRange(2, 2))
+    claim.survival = Survival(4, 4, predicate_true=True)
+    claim.lose(1)
+    assert claim.survival == Survival(3, 1, predicate_true=True)
+    claim.lose(3)
+    assert claim.survival == Survival(2, 1, predicate_true=False)
+
+
+def test_an_ended_claim_is_known_until_its_last_block_is_lost():
+    names = ClaimNames()
+    names.add(0, named(LeadingPrefix(2)))
+    names.expect_losses(0, [5, 6])
+    names.ended(0)
+    names.lost(6, 0)
+    assert names[0].has_ended
+    names.lost(5, 0)
+    assert len(names) == 0
+
+
+def test_a_claim_without_blocks_is_forgotten_when_it_ends():
+    names = ClaimNames()
+    names.add(0, named(LeadingPrefix(2)))
+    names.ended(0)
+    assert len(names) == 0
+
+
+def test_blocks_that_a_later_claim_named_are_reported_to_that_one():
+    names = ClaimNames()
+    for number in range(100):  # the same prefix, claimed again and again: nothing piles up
+        names.add(number, named(LeadingPrefix(2)))
+        names.expect_losses(number, [5, 6])
+        names.ended(number)
+    assert len(names) == 1
+    names.lost(5, 7)  # a stale report changes nothing
+    assert names[99].num_reported_to == 2
+
+
+def test_an_event_of_a_live_claim_does_not_forget_it():
+    names = ClaimNames()
+    names.add(0, named(LeadingPrefix(1)))
+    names.expect_losses(0, [5])
+    names.lost(5, 0)  # lost between the end and the reading of the event that says so
+    assert not names[0].has_ended
+    names.ended(0)
+    with pytest.raises(KeyError):
+        names[0]
