@@ -18,12 +18,16 @@ MAKEFLAGS += --no-builtin-rules
 
 PYTHON ?= python3
 JOBS ?= 2
-SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+ifndef SEED
+SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+endif
 DEMO_ARGS ?=
 
 BIN := .venv/bin
 STAMPS := .venv/.stamps
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# One build at a time, where the system can see to it.
+LOCKED := $(if $(shell command -v flock),flock .venv/.lock)
 # The Makefile's own tools come first (cmake and ninja of the environment, not the machine's).
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -56,7 +60,7 @@ $(STAMPS)/model: constraints.txt | $(STAMPS)/venv
 	touch $@
 
 # An editable installation: Python sources are used in place, the native module is built in build/dev and copied.
-EDITABLE = $(PIP_INSTALL) --no-build-isolation --config-settings=build-dir=build/dev \
+EDITABLE = $(LOCKED) $(PIP_INSTALL) --no-build-isolation --config-settings=build-dir=build/dev \
   --config-settings=cmake.define.RESIDENTKV_WERROR=ON --editable
 
 $(STAMPS)/demo: pyproject.toml $(STAMPS)/torch $(STAMPS)/model $(STAMPS)/tools
@@ -67,11 +71,13 @@ $(STAMPS)/dev: pyproject.toml $(STAMPS)/torch $(STAMPS)/model $(STAMPS)/tools
 	$(EDITABLE) '.[dev]'
 	touch $@ $(STAMPS)/demo
 
-# Either stamp leaves a configured build/dev behind; this compiles what changed since and installs the module.
+# Either stamp leaves a configured build/dev behind; this compiles what changed since and puts the module in place with
+# one rename, so that a process which has loaded the old one keeps it.
 define REBUILD
-$(BIN)/cmake --build build/dev -j $(JOBS)
-$(BIN)/cmake --install build/dev --component python \
-  --prefix "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')" >/dev/null
+$(LOCKED) $(BIN)/cmake --build build/dev -j $(JOBS)
+@module=$$(echo build/dev/csrc/_core.*.so); \
+target="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/residentkv/$${module##*/}"; \
+cmp -s "$$module" "$$target" || { cp "$$module" "$$target.new" && mv "$$target.new" "$$target"; }
 endef
 
 build: $(STAMPS)/dev

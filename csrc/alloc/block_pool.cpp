@@ -41,6 +41,14 @@ BlockPool::Taken BlockPool::take(Reservation& from) {
   return taken;
 }
 
+void BlockPool::retain_all(std::span<BlockId const> chain) {
+  for (BlockId const block : chain) retain(block);
+}
+
+void BlockPool::release_all(std::span<BlockId const> chain) {
+  for (std::size_t i = chain.size(); i-- > 0;) release(chain[i]);
+}
+
 void BlockPool::retain(BlockId id) {
   Block& block = blocks_[index_of(id)];
   if (block.ref_count == 0) {

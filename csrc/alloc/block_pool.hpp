@@ -10,6 +10,8 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <utility>
 
 #include "alloc/eviction_order.hpp"
 #include "core/check.hpp"
@@ -76,6 +78,9 @@ class BlockPool {
   // Turns one promised block into a held one.  REQUIRES: from.remaining() > 0.
   [[nodiscard]] Taken take(Reservation& from);
 
+  // One more holder for each block of a chain; one less, from its tail, so that children enter the eviction list before their parents.
+  void retain_all(std::span<BlockId const> chain);
+  void release_all(std::span<BlockId const> chain);
   void retain(BlockId block);   // one more holder.  REQUIRES: held, or idle and (resident or num_available() > 0).
   void release(BlockId block);  // one holder less.  REQUIRES: held.
 

@@ -18,7 +18,7 @@ Region RegionTable::remove(ClaimId claim) {
   RKV_INVARIANT(found != regions_.end(), "INV-6: claim ", index_of(claim), " has no region");
   Region region = std::move(found->second);
   regions_.erase(found);
-  if (region.anchor() != kNoNode) unanchor(region.anchor(), claim);
+  unanchor(region.anchor(), claim);
   return region;
 }
 
@@ -78,7 +78,6 @@ void RegionTable::check() const {
     RKV_INVARIANT(region.predicate_start < region.predicate_end && region.predicate_end <= region.nodes.size(), "INV-6: claim ",
                   index_of(claim), " has no predicate in its footprint");
     for (NodeId const node : region.nodes) {
-      if (node == kNoNode) continue;
       NodeHold const* const hold = this->hold(node);
       RKV_INVARIANT(hold != nullptr && hold->node == node, "INV-6: node ", index_of(node), " of claim ", index_of(claim), " is not held");
       ++counted[static_cast<std::size_t>(hold - holds_.data())].count(region.mode);

@@ -28,10 +28,9 @@ struct Region {
   ClaimId claim = kNoClaim;
   ClaimMode mode = ClaimMode::kProtecting;
   bool predicate_true = false;
-  bool has_holes = false;  // an invalidation took nodes for good
   std::uint32_t predicate_start = 0;
   std::uint32_t predicate_end = 0;  // the predicate needs positions [predicate_start, predicate_end)
-  std::vector<NodeId> nodes;        // the footprint, by position; kNoNode where an invalidation took one for good
+  std::vector<NodeId> nodes;        // the footprint, by position
 
   [[nodiscard]] NodeId anchor() const noexcept { return nodes[predicate_end - 1]; }
 };

@@ -17,8 +17,9 @@ namespace py = pybind11;
 inline std::span<std::int32_t const> int32_span(py::handle object, char const* what) {
   RKV_REQUIRE(py::isinstance<py::array>(object), what, " must be a numpy array of int32");
   auto const array = py::reinterpret_borrow<py::array>(object);
-  RKV_REQUIRE(array.dtype().num() == py::detail::npy_api::NPY_INT_ && array.ndim() == 1 && (array.flags() & py::array::c_style) != 0, what,
-              " must be a one-dimensional C-contiguous int32 array, got ", py::str(array.dtype()).cast<std::string>(), " with ",
+  RKV_REQUIRE(py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr)->type_num == py::detail::npy_api::NPY_INT_ &&
+                  array.ndim() == 1 && (array.flags() & py::array::c_style) != 0,
+              what, " must be a one-dimensional C-contiguous int32 array, got ", py::str(array.dtype()).cast<std::string>(), " with ",
               array.ndim(), " dimensions");
   return {static_cast<std::int32_t const*>(array.data()), static_cast<std::size_t>(array.size())};
 }

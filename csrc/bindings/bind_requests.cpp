@@ -1,3 +1,4 @@
+#include "bindings/fast_calls.hpp"
 #include "bindings/manager_handle.hpp"
 
 namespace residentkv::bindings {
@@ -48,16 +49,31 @@ RequestFacts request_facts(ManagerHandle& handle, std::int64_t number) {
   });
 }
 
-Decision admit(ManagerHandle& handle, std::uint64_t request, std::int64_t root, py::handle tokens, std::int64_t max_new_tokens,
-               py::handle extra_keys, bool future_reuse, std::int64_t now_ns) {
-  return handle.gate.enter([&] {
-    std::span<std::int32_t const> const span = token_span(tokens);
-    InternedExtras const extras(handle.manager.ledger().index().extra_keys(), extra_keys);
-    return handle.manager.admit({.key = RequestKey{request},
-                                 .content = {.root = root_of(root), .tokens = span, .extras = extras.ids()},
-                                 .max_new_tokens = max_new_tokens,
-                                 .future_reuse = future_reuse},
-                                now_ns);
+// admit(request, root, tokens, max_new_tokens, extra_keys, future_reuse, now_ns, /) -> Decision
+PyObject* admit(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
+  return call([&]() -> PyObject* {
+    expect_arguments<7>(count, "admit takes request, root, tokens, max_new_tokens, extra_keys, future_reuse, now_ns");
+    ManagerHandle& handle = handle_of(self);
+    Decision const decision = handle.gate.enter([&] {
+      std::span<std::int32_t const> const tokens = token_span(arguments[2]);
+      InternedExtras const extras(handle.manager.ledger().index().extra_keys(), arguments[4]);
+      return handle.manager.admit(
+          {.key = RequestKey{static_cast<std::uint64_t>(int_argument(arguments[0], "request"))},
+           .content = {.root = root_of(int_argument(arguments[1], "root")), .tokens = tokens, .extras = extras.ids()},
+           .max_new_tokens = int_argument(arguments[3], "max_new_tokens"),
+           .future_reuse = PyObject_IsTrue(arguments[5]) == 1},
+          int_argument(arguments[6], "now_ns"));
+    });
+    return py::cast(decision).release().ptr();
+  });
+}
+
+// finish(row, /) -> None
+PyObject* finish(PyObject* self, PyObject* row) {
+  return call([&]() -> PyObject* {
+    ManagerHandle& handle = handle_of(self);
+    handle.gate.enter([&] { handle.manager.finish(handle.manager.requests().admitted_row(int_argument(row, "row"))); });
+    Py_RETURN_NONE;
   });
 }
 
@@ -71,10 +87,6 @@ Decision resume(ManagerHandle& handle, std::int64_t row, std::int64_t now_ns) {
 
 void preempt(ManagerHandle& handle, std::int64_t row) {
   handle.gate.enter([&] { handle.manager.preempt(handle.manager.requests().admitted_row(row)); });
-}
-
-void finish(ManagerHandle& handle, std::int64_t row) {
-  handle.gate.enter([&] { handle.manager.finish(handle.manager.requests().admitted_row(row)); });
 }
 
 void rewind(ManagerHandle& handle, std::int64_t row, std::int64_t num_tokens) {
@@ -128,12 +140,14 @@ void bind_requests(py::module_& module, py::class_<ManagerHandle>& manager) {
       .def_readonly("peak_blocks", &RequestFacts::peak_blocks)
       .def_readonly("status", &RequestFacts::status);
 
-  manager.def("admit", &admit, py::arg("request"), py::arg("root"), py::arg("tokens"), py::arg("max_new_tokens"), py::arg("extra_keys"),
-              py::arg("future_reuse"), py::arg("now_ns"));
+  static PyMethodDef fast_methods[] = {
+      {"admit", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&admit)), METH_FASTCALL, nullptr},
+      {"finish", &finish, METH_O, nullptr},
+  };
+  for (PyMethodDef& method : fast_methods) add_fast_method(manager, method);
   manager.def("fork", &fork, py::arg("row"), py::arg("request"), py::arg("now_ns"));
   manager.def("preempt", &preempt, py::arg("row"));
   manager.def("resume", &resume, py::arg("row"), py::arg("now_ns"));
-  manager.def("finish", &finish, py::arg("row"));
   manager.def("rewind", &rewind, py::arg("row"), py::arg("num_tokens"));
   manager.def("request_facts", &request_facts, py::arg("row"));
   manager.def("request_tokens", &request_tokens, py::arg("row"));

@@ -1,5 +1,6 @@
 #include <variant>
 
+#include "bindings/fast_calls.hpp"
 #include "bindings/manager_handle.hpp"
 
 namespace residentkv::bindings {
@@ -68,7 +69,7 @@ class StepPlan {
     py::array_t<std::int32_t> indices;
     py::array_t<std::int32_t> last_page_len;
   };
-  [[nodiscard]] ManagerHandle& handle() const { return *manager_.cast<ManagerHandle*>(); }
+  [[nodiscard]] ManagerHandle& handle() const { return handle_of(manager_.ptr()); }
   [[nodiscard]] StepTarget const& target() const { return out_.cast<CallerBuffers const&>().target(); }
   [[nodiscard]] StepBuffers::Set const& set() const {
     BlockManager const& manager = handle().manager;
@@ -114,26 +115,38 @@ class StepPlan {
   std::optional<Pages> pages_;
 };
 
-py::object plan_step(py::object const& self, py::handle rows, py::handle num_tokens, std::int64_t now_ns, py::object out) {
-  ManagerHandle& handle = self.cast<ManagerHandle&>();
-  StepTarget const* target = out.is_none() ? nullptr : &out.cast<CallerBuffers const&>().target();
-  return handle.gate.enter([&]() -> py::object {
-    std::variant<PlannedStep, Shortage> answer =
-        handle.manager.plan_step(int32_span(rows, "rows"), int32_span(num_tokens, "num_tokens"), now_ns, target);
-    if (auto* const planned = std::get_if<PlannedStep>(&answer)) return py::cast(StepPlan(self, std::move(out), *planned));
-    return py::cast(std::get<Shortage>(std::move(answer)));
+// plan_step(rows, num_tokens, now_ns, out=None, /) -> StepPlan | StepShortage
+PyObject* plan_step(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
+  return call([&]() -> PyObject* {
+    if (count != 3 && count != 4) throw py::type_error("plan_step takes rows, num_tokens, now_ns and perhaps out");
+    auto out = py::reinterpret_borrow<py::object>(count == 4 ? arguments[3] : Py_None);
+    StepTarget const* const target = out.is_none() ? nullptr : &out.cast<CallerBuffers const&>().target();
+    ManagerHandle& handle = handle_of(self);
+    std::variant<PlannedStep, Shortage> answer = handle.gate.enter([&] {
+      return handle.manager.plan_step(int32_span(arguments[0], "rows"), int32_span(arguments[1], "num_tokens"),
+                                      int_argument(arguments[2], "now_ns"), target);
+    });
+    if (auto* const planned = std::get_if<PlannedStep>(&answer)) {
+      return py::cast(StepPlan(py::reinterpret_borrow<py::object>(self), std::move(out), *planned)).release().ptr();
+    }
+    return py::cast(std::get<Shortage>(std::move(answer))).release().ptr();
   });
 }
 
-py::tuple commit_step(ManagerHandle& handle, std::uint64_t step_id, py::handle num_valid, py::handle token_ids) {
-  return handle.gate.enter([&] {
-    std::span<std::int32_t const> const valid = optional_int32_span(num_valid, "num_valid");
-    RKV_REQUIRE(num_valid.is_none() || !valid.empty(), "num_valid is empty: pass None for all tokens");
-    std::span<Replaced const> const replaced =
-        handle.manager.commit_step(StepId{step_id}, valid, optional_int32_span(token_ids, "token_ids"));
+// commit_step(step_id, num_valid, token_ids, /) -> tuple[Replaced, ...]
+PyObject* commit_step(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
+  return call([&]() -> PyObject* {
+    expect_arguments<3>(count, "commit_step takes step_id, num_valid, token_ids");
+    ManagerHandle& handle = handle_of(self);
+    std::span<Replaced const> const replaced = handle.gate.enter([&] {
+      std::span<std::int32_t const> const valid = optional_int32_span(arguments[1], "num_valid");
+      RKV_REQUIRE(arguments[1] == Py_None || !valid.empty(), "num_valid is empty: pass None for all tokens");
+      return handle.manager.commit_step(StepId{static_cast<std::uint64_t>(int_argument(arguments[0], "step_id"))}, valid,
+                                        optional_int32_span(arguments[2], "token_ids"));
+    });
     py::tuple result(replaced.size());
     for (std::size_t i = 0; i < replaced.size(); ++i) result[i] = py::cast(replaced[i]);
-    return result;
+    return result.release().ptr();
   });
 }
 
@@ -174,8 +187,11 @@ void bind_steps(py::module_& module, py::class_<ManagerHandle>& manager) {
       .def_property_readonly("refused_row", [](Shortage const& s) {
         return s.refused_row == kNoRow ? -1 : static_cast<std::int64_t>(index_of(s.refused_row));
       });
-  manager.def("plan_step", &plan_step, py::arg("rows"), py::arg("num_tokens"), py::arg("now_ns"), py::arg("out") = py::none());
-  manager.def("commit_step", &commit_step, py::arg("step_id"), py::arg("num_valid"), py::arg("token_ids"));
+  static PyMethodDef fast_methods[] = {
+      {"plan_step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&plan_step)), METH_FASTCALL, nullptr},
+      {"commit_step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&commit_step)), METH_FASTCALL, nullptr},
+  };
+  for (PyMethodDef& method : fast_methods) add_fast_method(manager, method);
   manager.def("fail_step", &fail_step, py::arg("step_id"));
 }
 

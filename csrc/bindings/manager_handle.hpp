@@ -22,13 +22,12 @@ class InternedExtras {
  public:
   InternedExtras(ExtraKeys& keys, py::handle extra_keys) : keys_(keys) {
     if (extra_keys.is_none()) return;
+    RKV_REQUIRE(py::isinstance<py::sequence>(extra_keys), "extra_keys must be None or a sequence of bytes or None, one per block");
+    for (py::handle const key : extra_keys) {  // all of them first: a constructor that throws releases nothing
+      RKV_REQUIRE(key.is_none() || py::isinstance<py::bytes>(key), "extra_keys holds bytes or None per block");
+    }
     for (py::handle const key : extra_keys) {
-      if (key.is_none()) {
-        ids_.push_back(kNoExtra);
-        continue;
-      }
-      RKV_REQUIRE(py::isinstance<py::bytes>(key), "extra_keys holds bytes or None per block");
-      ids_.push_back(keys_.intern(py::reinterpret_borrow<py::bytes>(key)));
+      ids_.push_back(key.is_none() ? kNoExtra : keys_.intern(py::reinterpret_borrow<py::bytes>(key)));
     }
   }
   ~InternedExtras() {

@@ -144,7 +144,6 @@ ClaimId BlockLedger::accept(NewRegion const& wanted) {
   Region fresh{.claim = kNoClaim,
                .mode = wanted.mode,
                .predicate_true = false,
-               .has_holes = false,
                .predicate_start = wanted.predicate_start,
                .predicate_end = wanted.predicate_end,
                .nodes = {wanted.known_nodes.begin(), wanted.known_nodes.end()}};
@@ -164,8 +163,9 @@ ClaimId BlockLedger::accept(NewRegion const& wanted) {
     NodeHold& hold = *regions_.hold(region.nodes[i]);
     if (region.mode == ClaimMode::kProtecting) {
       if (hold.num_protecting == 1) protect(region.nodes[i], wanted.fillers[i]);
-    } else if (is_backed(region.nodes[i]) && pool_.retention(index_.block(region.nodes[i])) != retention_of(&hold)) {
-      pool_.set_retention(index_.block(region.nodes[i]), retention_of(&hold));
+    } else if (is_backed(region.nodes[i]) && retention_of(&hold) == Retention::kSoft) {
+      // Also where it is soft already: an old parent would stand before a child that only now becomes soft.
+      pool_.set_retention(index_.block(region.nodes[i]), Retention::kSoft);
     }
   }
   for (NodeId const node : region.nodes) {
@@ -212,7 +212,7 @@ void BlockLedger::release_region(ClaimId claim, AfterEnd after, std::vector<Fill
   deadlines_.clear(claim);
   Region const region = regions_.remove(claim);
   for (std::size_t i = region.nodes.size(); i-- > 0;) {  // tail first: children enter the eviction list before their parents
-    if (region.nodes[i] != kNoNode) unname(region.nodes[i], claim, region.mode, after, stopped);
+    unname(region.nodes[i], claim, region.mode, after, stopped);
   }
 }
 
@@ -229,12 +229,7 @@ void BlockLedger::unname(NodeId node, ClaimId claim, ClaimMode mode, AfterEnd af
       claims_reservation_.forfeit(1);
     }
   }
-  if (block != kNoBlock && index_.is_detached(node) && !hold.is_named()) {
-    index_.set_block(node, kNoBlock);  // nobody can find it and nobody wants it
-    pool_.clear_content(block);
-  } else if (block != kNoBlock && pool_.retention(block) != retention_of(&hold)) {
-    pool_.set_retention(block, retention_of(&hold));
-  }
+  if (block != kNoBlock && pool_.retention(block) != retention_of(&hold)) pool_.set_retention(block, retention_of(&hold));
   if (hold.is_named()) return;
   if (is_backed(node) && after == AfterEnd::kReportLosses && events_.wants_block_events()) {
     hold.ended_claim = claim;
@@ -256,7 +251,7 @@ Survival BlockLedger::survival(Region const& region) const {
   Survival result;
   bool leading = true;
   for (NodeId const node : region.nodes) {
-    bool const survives = node != kNoNode && is_backed(node);
+    bool const survives = is_backed(node);
     leading = leading && survives;
     result.num_surviving += survives;
     result.num_leading += leading;

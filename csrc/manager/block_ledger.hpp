@@ -6,10 +6,9 @@
 //   planned    named by a protecting claim, not computed: one block of the claims' reservation stands behind it ("reserved"), or a request
 //              computes it in a block it already holds ("filling")
 //   backed     computed and indexed; its block is held, cached, soft or resident
-//   detached   its content was declared bad, or follows from bad content: found by nobody, kept only while a surviving claim names it
 //
 // Invariants (docs/invariants.md): INV-1, INV-2 of the pool.  INV-4: claims_reservation.remaining() == planned protected nodes that nobody
-// fills.  INV-5: a backed attached node has a backed parent.  INV-6: regions and holds agree.  INV-7: a node and its block name each other.
+// fills.  INV-5: a backed node has a backed parent.  INV-6: regions and holds agree.  INV-7: a node and its block name each other.
 // Complexity: O(1) a block unless said otherwise. Thread safety: none; the owner (BlockManager) serialises calls.
 #include <cstdint>
 #include <span>
@@ -131,12 +130,12 @@ class BlockLedger {
   [[nodiscard]] std::vector<ClaimNotice> take_notices() { return std::exchange(notices_, {}); }
 
   // --- faults ---
-  // Declares nodes bad: they and their descendants are detached, claims whose true predicate needs a bad position are harmed, planned
-  // claims plan their lost nodes anew, blocks that no surviving claim needs become free.  `lost`: with_descendants(bad).  REQUIRES: nobody
-  // holds the blocks of `lost` or fills one of them.  O(nodes + sum of footprints).
+  // Declares nodes bad: they and their descendants are forgotten and their blocks freed; materialized claims that reach past a bad position
+  // are harmed, the others plan their lost nodes anew (Note [Invalidation]).  `lost`: with_descendants(bad).  REQUIRES: nobody holds the
+  // blocks of `lost` or fills one of them.  O(nodes + sum of footprints).
   void invalidate(std::span<NodeId const> bad, std::span<NodeId const> lost, std::uint16_t cause);
   void drop_index();  // REQUIRES: no claims, no request holds an indexed block.  O(nodes).
-  // `bad` and all attached descendants, parents first.  O(nodes).
+  // `bad` and all descendants, parents first.  O(nodes).
   [[nodiscard]] std::vector<NodeId> with_descendants(std::span<NodeId const> bad) const;
 
   void check_accounting() const { pool_.check_accounting(); }  // O(1)
@@ -157,6 +156,7 @@ class BlockLedger {
   struct Replan;
   [[nodiscard]] Replan take_out(Region& region, std::size_t from, std::vector<Filling>& stopped);
   void put_back(Replan const& replan);
+  void forget_lost(std::span<NodeId const> lost);
   void record_block(EventKind kind, ClaimId claim, NodeId node, BlockId block, RequestKey request, std::uint16_t cause = 0);
 
   Options options_;

@@ -30,7 +30,7 @@ void BlockLedger::check() const {
     RKV_INVARIANT(pool_.retention(block) == retention_of(hold), "INV-2: block ", index_of(block), " has the wrong retention");
     RKV_INVARIANT(hold == nullptr || hold->filler == kNoRow, "INV-4: computed node ", i, " is still being filled");
     NodeId const parent = index_.parent(node);
-    if (index_.is_detached(node) || PrefixIndex::is_root(parent)) continue;
+    if (PrefixIndex::is_root(parent)) continue;
     RKV_INVARIANT(is_backed(parent), "INV-5: node ", i, " is computed and its parent is not");
     BlockId const parent_block = index_.block(parent);
     RKV_INVARIANT(pool_.ref_count(parent_block) > 0 || pool_.ref_count(block) == 0, "INV-5: node ", i, " is held and its parent is not");
@@ -53,7 +53,7 @@ void BlockLedger::check() const {
   for (auto const& [claim, region] : regions_.all()) {
     bool computed = true;
     for (std::uint32_t i = region.predicate_start; i < region.predicate_end; ++i) {
-      computed = computed && region.nodes[i] != kNoNode && is_backed(region.nodes[i]);
+      computed = computed && is_backed(region.nodes[i]);
     }
     RKV_INVARIANT(computed == region.predicate_true, "INV-6: predicate of claim ", index_of(claim), " is ", computed, ", recorded as ",
                   region.predicate_true);

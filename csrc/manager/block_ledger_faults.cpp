@@ -1,4 +1,4 @@
-// Losing content: invalidation of bad blocks, and dropping the whole index. See Note [Invalidation] below.
+// Losing content: invalidation of bad blocks, and dropping the whole index.
 #include <algorithm>
 
 #include "manager/block_ledger.hpp"
@@ -6,14 +6,12 @@
 namespace residentkv {
 
 // Note [Invalidation]
-// Rationale: content that was declared bad must never be matched again, nor anything computed from it. A claim whose true predicate needs a
-// bad
-//   position is harmed. Other claims over the same chain keep what they were promised: a materialized one keeps its surviving blocks (they
-//   count, though nobody can reach them any more), one that is still being filled gets the lost part planned anew.
-// Approach: the bad nodes and their descendants leave the index ("detached"), so equal tokens start a fresh chain. Harm is recorded first,
-// while
-//   everything is still in place; then regions let go of lost nodes, and whatever nobody names any more is freed; the room this frees is
-//   the room that the new plans reserve.
+// Rationale: content that was declared bad must never be matched again, nor anything computed from it. A materialized claim that can not be
+//   reached past a bad block has lost what it was promised: it is harmed, once, with the cause. A claim that does not need the bad part yet
+//   (still being filled, or bad only behind its predicate) keeps its promise: the lost part is planned anew.
+// Approach: harm is recorded first, while everything is still in place. Then regions let go of the lost nodes (the bad ones and their
+//   descendants), which are forgotten and their blocks freed; the room this frees is the room that the new plans reserve, so an
+//   invalidation never asks for more than it gives.
 // Limitations: linear in the number of nodes; a fault is rare and a list of children in every node would not be.
 
 std::vector<NodeId> BlockLedger::with_descendants(std::span<NodeId const> bad) const {
@@ -23,7 +21,7 @@ std::vector<NodeId> BlockLedger::with_descendants(std::span<NodeId const> bad) c
   std::vector<NodeId> result;
   std::vector<NodeId> path;
   for (std::uint32_t i = 0; i < index_.node_limit(); ++i) {
-    if (!index_.exists(NodeId{i}) || index_.is_detached(NodeId{i})) continue;
+    if (!index_.exists(NodeId{i})) continue;
     path.clear();
     NodeId node{i};
     while (!PrefixIndex::is_root(node) && state[index_of(node)] == kUnknown) {
@@ -38,7 +36,7 @@ std::vector<NodeId> BlockLedger::with_descendants(std::span<NodeId const> bad) c
   return result;
 }
 
-// The part of an unmaterialized claim that an invalidation took, with everything needed to plan it again.
+// The part of a claim that an invalidation took, with everything needed to plan it again.
 struct BlockLedger::Replan {
   ClaimId claim;
   std::size_t from;                  // first lost position
@@ -49,19 +47,22 @@ struct BlockLedger::Replan {
 };
 
 BlockLedger::Replan BlockLedger::take_out(Region& region, std::size_t from, std::vector<Filling>& stopped) {
-  Replan replan{
-      .claim = region.claim, .from = from, .parent = index_.parent(region.nodes[from]), .parent_hash = 0, .tokens = {}, .extras = {}};
-  replan.parent_hash = index_.hash().root(PrefixIndex::root_id(index_.parent(region.nodes[0])));
+  Replan replan{.claim = region.claim,
+                .from = from,
+                .parent = index_.parent(region.nodes[from]),
+                .parent_hash = index_.hash().root(PrefixIndex::root_id(index_.parent(region.nodes[0]))),
+                .tokens = {},
+                .extras = {}};
   for (std::size_t i = 0; i < from; ++i) {
     replan.parent_hash = index_.hash().next(replan.parent_hash, index_.tokens(region.nodes[i]).data(), index_.extra(region.nodes[i]));
   }
-  if (region.predicate_end > from) regions_.unanchor(region.anchor(), region.claim);
   for (std::size_t i = from; i < region.nodes.size(); ++i) {
     std::span<std::int32_t const> const tokens = index_.tokens(region.nodes[i]);
     replan.tokens.insert(replan.tokens.end(), tokens.begin(), tokens.end());
     replan.extras.push_back(index_.extra(region.nodes[i]));
     index_.extra_keys().retain(replan.extras.back());
   }
+  if (region.predicate_end > from) regions_.unanchor(region.anchor(), region.claim);
   for (std::size_t i = region.nodes.size(); i-- > from;) {
     unname(region.nodes[i], region.claim, region.mode, AfterEnd::kForget, stopped);
     region.nodes[i] = kNoNode;
@@ -93,73 +94,55 @@ void BlockLedger::invalidate(std::span<NodeId const> bad, std::span<NodeId const
   std::vector<std::uint8_t> is_lost(index_.node_limit(), 0);
   for (NodeId const node : bad) is_bad[index_of(node)] = 1;
   for (NodeId const node : lost) is_lost[index_of(node)] = 1;
+  auto const first_lost = [&](Region const& region) {
+    auto const found = std::ranges::find_if(region.nodes, [&](NodeId node) { return is_lost[index_of(node)] != 0; });
+    return static_cast<std::size_t>(found - region.nodes.begin());
+  };
 
   std::vector<ClaimId> harmed;
-  std::vector<ClaimId> touched;
+  std::vector<ClaimId> replanned;
   for (auto const& [claim, region] : regions_.all()) {
-    bool needs_bad = false;
-    bool has_lost = false;
-    for (std::size_t i = 0; i < region.nodes.size(); ++i) {
-      if (region.nodes[i] == kNoNode) continue;
-      has_lost = has_lost || is_lost[index_of(region.nodes[i])] != 0;
-      needs_bad = needs_bad || (is_bad[index_of(region.nodes[i])] != 0 && i >= region.predicate_start && i < region.predicate_end);
-    }
-    if (region.predicate_true && needs_bad) {
-      harmed.push_back(claim);
-    } else if (has_lost) {
-      touched.push_back(claim);
-    }
+    std::size_t const first = first_lost(region);
+    if (first == region.nodes.size()) continue;
+    (region.predicate_true && first < region.predicate_end ? harmed : replanned).push_back(claim);
   }
-
   for (ClaimId const claim : harmed) {
     Region& region = *regions_.find(claim);
-    Survival after;
+    Survival after;  // descendants of a bad block survive, though nobody reaches them
     bool leading = true;
     for (NodeId const node : region.nodes) {
-      bool const survives = node != kNoNode && is_backed(node) && is_bad[index_of(node)] == 0;
+      bool const survives = is_backed(node) && is_bad[index_of(node)] == 0;
       leading = leading && survives;
       after.num_surviving += survives;
       after.num_leading += leading;
     }
     harm(region, kNoRequest, cause, after);
   }
-  for (NodeId const node : lost) {
-    if (index_.exists(node) && !index_.is_detached(node)) index_.detach(node);  // harm may already have forgotten a planned one
-  }
   std::vector<Filling> stopped;
   std::vector<Replan> replans;
-  for (ClaimId const claim : touched) {
+  for (ClaimId const claim : replanned) {
     Region& region = *regions_.find(claim);
-    auto const lost_here = [&](NodeId node) { return node != kNoNode && is_lost[index_of(node)] != 0; };
-    if (!region.predicate_true) {
-      auto const first = std::ranges::find_if(region.nodes, lost_here);
-      replans.push_back(take_out(region, static_cast<std::size_t>(first - region.nodes.begin()), stopped));
-      continue;
-    }
-    for (std::size_t i = region.nodes.size(); i-- > 0;) {
-      NodeId const node = region.nodes[i];
-      if (!lost_here(node) || (is_backed(node) && is_bad[index_of(node)] == 0)) continue;
-      unname(node, claim, region.mode, AfterEnd::kForget, stopped);
-      region.nodes[i] = kNoNode;
-      region.has_holes = true;
-    }
+    replans.push_back(take_out(region, first_lost(region), stopped));
   }
-  for (std::size_t i = lost.size(); i-- > 0;) {  // children before parents
+  RKV_INVARIANT(stopped.empty(), "INV-4: a lost node was still being filled");
+  forget_lost(lost);
+  for (Replan const& replan : replans) put_back(replan);
+}
+
+// Forgets nodes that no claim names any more, children before parents, and frees their blocks.
+void BlockLedger::forget_lost(std::span<NodeId const> lost) {
+  for (std::size_t i = lost.size(); i-- > 0;) {
     NodeId const node = lost[i];
-    if (!index_.exists(node) || !index_.is_detached(node)) continue;
+    if (!index_.exists(node)) continue;  // planned only: went when its claim let go of it
     if (NodeHold const* const hold = regions_.hold(node); hold != nullptr) {
-      if (hold->is_named()) continue;
       record_block(EventKind::kBlockLostAfterRelease, hold->ended_claim, node, index_.block(node), kNoRequest);
       regions_.drop_hold(node);
     }
-    if (BlockId const block = index_.block(node); block != kNoBlock) {
-      index_.set_block(node, kNoBlock);
-      pool_.clear_content(block);
-    }
-    forget_upwards(node);
+    BlockId const block = index_.block(node);
+    index_.set_block(node, kNoBlock);
+    pool_.clear_content(block);
+    index_.erase(node);
   }
-  for (Replan const& replan : replans) put_back(replan);
-  RKV_INVARIANT(stopped.empty(), "INV-4: a lost node was still being filled");
 }
 
 void BlockLedger::drop_index() {
@@ -169,7 +152,7 @@ void BlockLedger::drop_index() {
     if (index_.exists(NodeId{i})) nodes.push_back(NodeId{i});
   }
   std::ranges::sort(nodes, {}, [this](NodeId node) { return std::pair(index_.position(node), index_of(node)); });
-  invalidate({}, nodes, 0);
+  forget_lost(nodes);
 }
 
 }  // namespace residentkv

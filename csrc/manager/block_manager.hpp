@@ -161,10 +161,21 @@ class BlockManager {
       RowId row;
       std::uint32_t first;  // position of the first planned token
       std::uint32_t count;
-      std::uint32_t epoch;  // of the row when it was planned
+      std::uint32_t kept;   // leading tokens that no rewind has dropped since; 0: void
+      std::uint32_t epoch;  // of the row when it was planned; another one: void
+    };
+    // A row that wrote to a shared block got its own, to be filled by a copy. The step holds the shared one until the copy is known to be
+    // done.
+    struct Departure {
+      RowId row;
+      std::uint32_t index;
+      BlockId shared;
+      BlockId own;
     };
     std::vector<Entry> entries;
+    std::vector<Departure> departures;
     std::vector<BlockId> given_back;  // released when the step retires
+    bool is_decode = false;           // one token a row
   };
   [[nodiscard]] Step& step(std::uint64_t number) noexcept { return steps_[number % StepBuffers::kNumSets]; }
 
@@ -190,9 +201,16 @@ class BlockManager {
     bool is_refused = false;
   };
   [[nodiscard]] Growth growth(RowId row, std::uint32_t count);
-  void grow(RowId row, std::uint32_t count, Reservation& reservation, std::vector<BlockCopy>& copies);
+  [[nodiscard]] bool must_leave(Row const& row, BlockId shared);
+  void grow(std::span<std::int32_t const> rows, std::span<std::int32_t const> counts, std::uint32_t num_blocks, Step& planned,
+            std::vector<BlockCopy>& copies);
+  [[nodiscard]] Moment moment_now() const noexcept;
+  [[nodiscard]] bool crosses_deadline(Moment const& moment);  // remembers it for due_claims()
   std::int32_t* map_slots(RowId row, std::uint32_t count, std::int32_t* slot) noexcept;
+  void check_target(StepTarget const& target, std::span<std::int32_t const> rows, std::span<std::int32_t const> counts,
+                    std::uint64_t num_tokens) const;
   void write_target(StepTarget const& target, std::span<std::int32_t const> rows) const noexcept;
+  void undo(Step::Departure const& departure);
   void commit_entry(Step::Entry const& entry, std::uint32_t num_valid, std::int32_t const*& token_ids);
   void make_token_room(RowId row, std::uint32_t num_tokens);
   // Ids of the step's valid tokens that the caller has to name, row by row.
@@ -209,7 +227,15 @@ class BlockManager {
   std::vector<std::uint64_t> in_flight_;                      // at most two, oldest first; numbers are never used twice
   Moment crossed_{.step = 0, .allocations = 0, .now_ns = 0};  // of the last call that was answered kDeadlineDue
   std::vector<Replaced> replaced_;
-  std::vector<NodeId> nodes_;  // scratch of look()
+  struct Leaving {
+    BlockId block;
+    std::uint32_t num_leaving;
+    std::uint32_t num_copied;  // tokens of the chain that the leaving rows copy
+  };
+  std::vector<std::uint32_t> growing_;       // scratch of plan_step: places in the batch that need blocks
+  std::vector<Leaving> leaving_;             // scratch of plan_step: shared blocks, and who leaves them
+  std::vector<Step::Departure> departures_;  // scratch of plan_step
+  std::vector<NodeId> nodes_;                // scratch of look()
   std::vector<std::uint64_t> hashes_;
   std::uint64_t num_query_tokens_ = 0;
   std::uint64_t num_hit_tokens_ = 0;

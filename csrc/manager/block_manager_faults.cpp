@@ -18,7 +18,7 @@ std::vector<RowId> BlockManager::invalidate(std::span<std::int32_t const> blocks
     BlockId const block{static_cast<std::uint32_t>(number)};
     if (is_bad_block[index_of(block)]++ > 0 || ledger_.pool().is_fresh(block)) continue;
     NodeId const node = ledger_.pool().content(block);
-    if (node != kNoNode && !ledger_.index().is_detached(node)) bad.push_back(node);
+    if (node != kNoNode) bad.push_back(node);
   }
   std::vector<NodeId> const lost = ledger_.with_descendants(bad);
   std::vector<std::uint8_t> is_lost(ledger_.index().node_limit(), 0);
@@ -70,6 +70,10 @@ void BlockManager::check() const {
                                                             row.num_planned <= request.blocks.size() * std::uint64_t{options_.block_size}),
                   "INV-8: row ", i, ": committed=", num_committed, " written=", row.num_written, " planned=", row.num_planned,
                   " blocks=", request.blocks.size());
+    RKV_INVARIANT(row.status != RequestStatus::kRunning || row.num_written <= row.num_known, "INV-8: row ", i,
+                  ": written=", row.num_written, " known=", row.num_known);
+    RKV_INVARIANT(row.num_in_flight > 0 || row.num_written == row.num_planned, "INV-8: row ", i,
+                  ": nothing in flight, written=", row.num_written, " planned=", row.num_planned);
     for (BlockId const block : request.blocks) ++holders[index_of(block)];
     for (std::size_t j = 0; j < request.nodes.size(); ++j) {
       RKV_INVARIANT(ledger_.index().exists(request.nodes[j]) && ledger_.index().block(request.nodes[j]) == request.blocks[j], "INV-8: row ",
@@ -78,11 +82,19 @@ void BlockManager::check() const {
     for (NodeId const node : request.fills) {
       NodeHold const* const hold = ledger_.regions().hold(node);
       RKV_INVARIANT(hold != nullptr && hold->filler == RowId{i}, "INV-4: row ", i, " fills node ", index_of(node), " for nobody");
+      std::size_t const position = ledger_.index().position(node);
+      RKV_INVARIANT(position < request.blocks.size() && ledger_.pool().content(request.blocks[position]) == kNoNode, "INV-4: row ", i,
+                    " fills node ", index_of(node), " without a block for it");
+      std::span<std::int32_t const> const known(row.tokens, row.num_known);
+      RKV_INVARIANT(std::ranges::equal(ledger_.index().tokens(node), known.subspan(position * options_.block_size, options_.block_size)),
+                    "INV-4: row ", i, " fills node ", index_of(node), " with something else");
     }
   }
   RKV_INVARIANT(in_flight_.size() <= 2 && std::ranges::is_sorted(in_flight_), "INV-10: steps in flight are out of order");
   for (std::uint64_t const number : in_flight_) {
-    for (BlockId const block : steps_[number % StepBuffers::kNumSets].given_back) ++holders[index_of(block)];
+    Step const& in_flight = steps_[number % StepBuffers::kNumSets];
+    for (BlockId const block : in_flight.given_back) ++holders[index_of(block)];
+    for (Step::Departure const& departure : in_flight.departures) ++holders[index_of(departure.shared)];
   }
   for (std::uint32_t i = ledger_.pool().first_block(); i < ledger_.pool().num_rows() && !ledger_.pool().is_fresh(BlockId{i}); ++i) {
     RKV_INVARIANT(ledger_.pool().ref_count(BlockId{i}) == holders[i], "INV-9: block ", i,

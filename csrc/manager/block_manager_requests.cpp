@@ -85,14 +85,17 @@ BlockManager::Look BlockManager::look(Demand const& demand) {
     decision.num_filled_blocks += ledger_.is_reserved(nodes_[i]);
   }
 
+  // One token is always computed. When all blocks of a request are there and stay, that takes a block more for a while.
+  bool const is_complete = num_protected > 0 && num_protected == demand.peak_blocks && num_tokens % options_.block_size == 0;
+  bool const needs_duplicate = is_complete && ledger_.is_backed(nodes_.back());
   decision.num_cached_tokens = look.num_reused * options_.block_size;
   decision.peak_blocks = demand.peak_blocks;
   decision.new_blocks = blocks_for(num_tokens, options_.block_size) - look.num_reused;
   decision.available_blocks =
       std::int64_t{pool.num_free()} + pool.num_cached() - pool.num_reserved() - look.num_cached_reused + decision.num_filled_blocks;
   decision.protected_blocks = ledger_.num_protected();
-  decision.protected_union_peak_blocks = ledger_.num_protected() + demand.peak_blocks - num_protected;
-  decision.resident_plus_active_blocks = ledger_.num_protected_or_held() + demand.peak_blocks - num_protected_or_held;
+  decision.protected_union_peak_blocks = ledger_.num_protected() + demand.peak_blocks - num_protected + needs_duplicate;
+  decision.resident_plus_active_blocks = ledger_.num_protected_or_held() + demand.peak_blocks - num_protected_or_held + needs_duplicate;
   decision.outcome = judge(decision);
   return look;
 }
@@ -104,6 +107,19 @@ Outcome BlockManager::judge(Decision const& decision) const noexcept {
   return Outcome::kAdmitted;
 }
 
+Moment BlockManager::moment_now() const noexcept {
+  return {.step = static_cast<std::int64_t>(num_planned_),
+          .allocations = static_cast<std::int64_t>(ledger_.pool().num_allocations()),
+          .now_ns = ledger_.now_ns()};
+}
+
+bool BlockManager::crosses_deadline(Moment const& moment) {
+  if (!ledger_.deadlines().would_cross(moment)) [[likely]]
+    return false;
+  crossed_ = moment;
+  return true;
+}
+
 Decision BlockManager::assess(Demand const& demand) { return look(demand).decision; }
 
 Decision BlockManager::admit(Admission const& admission, std::int64_t now_ns) {
@@ -112,23 +128,15 @@ Decision BlockManager::admit(Admission const& admission, std::int64_t now_ns) {
   RKV_REQUIRE(!requests_.is_full(), "max_requests=", options_.max_requests, " requests are admitted (", requests_.size(),
               "); finish one first, or build the manager with more rows");
   ledger_.set_now(now_ns);
-  Moment moment{.step = static_cast<std::int64_t>(num_planned_),
-                .allocations = static_cast<std::int64_t>(ledger_.pool().num_allocations()),
-                .now_ns = now_ns};
-  if (ledger_.deadlines().would_cross(moment)) {
-    crossed_ = moment;
-    return {.outcome = Outcome::kDeadlineDue};
-  }
+  Moment moment = moment_now();
+  if (crosses_deadline(moment)) return {.outcome = Outcome::kDeadlineDue};
   Demand const demand = demand_of(admission.content, admission.max_new_tokens);
   Look decided = look(demand);
   if (decided.decision.outcome != Outcome::kAdmitted) return decided.decision;
   RKV_REQUIRE(demand.peak_blocks <= options_.max_blocks_per_request, "the request needs ", demand.peak_blocks,
               " blocks, but max_blocks_per_request=", options_.max_blocks_per_request);
   moment.allocations += decided.decision.new_blocks;
-  if (ledger_.deadlines().would_cross(moment)) {
-    crossed_ = moment;
-    return {.outcome = Outcome::kDeadlineDue};
-  }
+  if (crosses_deadline(moment)) return {.outcome = Outcome::kDeadlineDue};
 
   ++version_;
   RowId const id = requests_.add();
@@ -136,17 +144,17 @@ Decision BlockManager::admit(Admission const& admission, std::int64_t now_ns) {
   Request& request = requests_.request(id);
   request.key = admission.key;
   request.root = admission.content.root;
-  request.num_prompt = static_cast<std::uint32_t>(tokens.size());
+  request.num_fixed = static_cast<std::uint32_t>(tokens.size());
   request.peak_blocks = demand.peak_blocks;
   request.is_bounded = admission.max_new_tokens >= 0;
-  request.token_limit = request.is_bounded ? request.num_prompt + static_cast<std::uint32_t>(admission.max_new_tokens)
+  request.token_limit = request.is_bounded ? request.num_fixed + static_cast<std::uint32_t>(admission.max_new_tokens)
                                            : demand.peak_blocks * options_.block_size;
   request.future_reuse = admission.future_reuse;
   request.tokens.assign(tokens.begin(), tokens.end());
   request.extras.assign(admission.content.extras.begin(), admission.content.extras.end());
   for (ExtraId const extra : request.extras) ledger_.index().extra_keys().retain(extra);
   row.tokens = request.tokens.data();
-  row.num_known = request.num_prompt;
+  row.num_known = request.num_fixed;
   row.token_capacity = static_cast<std::uint32_t>(request.tokens.size());
   occupy(id, decided);
   decided.decision.row = id;
@@ -164,11 +172,8 @@ void BlockManager::occupy(RowId id, Look const& look) {
   std::uint32_t const num_blocks = look.num_reused + look.decision.new_blocks;
   request.blocks.clear();
   request.blocks.reserve(num_blocks);
-  for (std::uint32_t i = 0; i < look.num_reused; ++i) {
-    BlockId const block = ledger_.index().block(nodes_[i]);
-    ledger_.pool().retain(block);
-    request.blocks.push_back(block);
-  }
+  for (std::uint32_t i = 0; i < look.num_reused; ++i) request.blocks.push_back(ledger_.index().block(nodes_[i]));
+  ledger_.pool().retain_all(request.blocks);
   request.nodes.assign(nodes_.begin(), nodes_.begin() + look.num_reused);
   request.chain_hash = look.num_reused > 0 ? hashes_[look.num_reused - 1] : ledger_.index().hash().root(request.root);
   request.fills.clear();
@@ -213,13 +218,7 @@ Decision BlockManager::fork(RowId parent_id, RequestKey key, std::int64_t now_ns
               " known tokens of the parent written, has ", parent_row.num_written);
   RKV_REQUIRE(!requests_.is_full(), "max_requests=", options_.max_requests, " requests are admitted");
   ledger_.set_now(now_ns);
-  Moment const moment{.step = static_cast<std::int64_t>(num_planned_),
-                      .allocations = static_cast<std::int64_t>(ledger_.pool().num_allocations()),
-                      .now_ns = now_ns};
-  if (ledger_.deadlines().would_cross(moment)) {
-    crossed_ = moment;
-    return {.outcome = Outcome::kDeadlineDue};
-  }
+  if (crosses_deadline(moment_now())) return {.outcome = Outcome::kDeadlineDue};
   // The child holds what the parent has written; a partial last block will cost whoever writes first one block more.
   std::uint32_t const num_shared = blocks_for(parent_row.num_written, options_.block_size);
   Decision decision = look(demand_of(parent_id, 0)).decision;
@@ -240,7 +239,7 @@ Decision BlockManager::fork(RowId parent_id, RequestKey key, std::int64_t now_ns
   child.admitted = admitted;
   child.fills.clear();
   child.blocks.resize(num_shared);
-  for (BlockId const block : child.blocks) ledger_.pool().retain(block);
+  ledger_.pool().retain_all(child.blocks);
   for (ExtraId const extra : child.extras) ledger_.index().extra_keys().retain(extra);
   std::uint32_t const epoch = row.epoch;
   row = parent_row;
@@ -272,20 +271,18 @@ Decision BlockManager::resume(RowId id, std::int64_t now_ns) {
   Row const& row = requests_.row(id);
   RKV_REQUIRE(row.status == RequestStatus::kPreempted, "row ", index_of(id), " is not preempted, or a step with it is still in flight");
   ledger_.set_now(now_ns);
-  Moment moment{.step = static_cast<std::int64_t>(num_planned_),
-                .allocations = static_cast<std::int64_t>(ledger_.pool().num_allocations()),
-                .now_ns = now_ns};
+  Moment moment = moment_now();
+  if (crosses_deadline(moment)) return {.outcome = Outcome::kDeadlineDue};
   Request& request = requests_.request(id);
   Look decided = look(demand_of(id, 0));
-  moment.allocations += decided.decision.new_blocks;
-  if (ledger_.deadlines().would_cross(moment)) {
-    crossed_ = moment;
-    return {.outcome = Outcome::kDeadlineDue};
-  }
   // What was admitted is never refused: acceptance of a claim counted this request's peak.
   decided.decision.outcome = decided.decision.new_blocks > decided.decision.available_blocks ? Outcome::kDeferred : Outcome::kAdmitted;
   if (decided.decision.outcome != Outcome::kAdmitted) return decided.decision;
+  moment.allocations += decided.decision.new_blocks;
+  if (crosses_deadline(moment)) return {.outcome = Outcome::kDeadlineDue};
   ++version_;
+  // Known full blocks are looked up, filled and counted in A(r) like a prompt from here on, so no rewind may forget them.
+  request.num_fixed = std::max(request.num_fixed, row.num_known - row.num_known % options_.block_size);
   occupy(id, decided);
   decided.decision.row = id;
   record_admission(request, decided.decision);
@@ -321,7 +318,7 @@ void BlockManager::retire_row(RowId id) {
 void BlockManager::give_back(RowId id) {
   Row& row = requests_.row(id);
   Request& request = requests_.request(id);
-  for (std::size_t i = request.blocks.size(); i-- > 0;) ledger_.pool().release(request.blocks[i]);
+  ledger_.pool().release_all(request.blocks);
   for (NodeId const node : request.fills) ledger_.reserve_again(node);
   request.blocks.clear();
   request.nodes.clear();
@@ -342,11 +339,16 @@ void BlockManager::rewind(RowId id, std::uint32_t num_tokens) {
   RKV_REQUIRE(num_tokens >= num_committed && num_tokens <= row.num_planned, "rewind to ", num_tokens,
               " tokens: must be between num_committed=", num_committed, " and num_planned=", row.num_planned);
   ++version_;
-  ++row.epoch;
+  for (std::size_t i = 0; row.num_in_flight > 0 && i < in_flight_.size(); ++i) {  // what is in flight counts up to num_tokens only
+    for (Step::Entry& entry : step(in_flight_[i]).entries) {
+      if (entry.row != id || entry.epoch != row.epoch) continue;
+      entry.kept = num_tokens > entry.first ? std::min(entry.kept, num_tokens - entry.first) : 0;
+    }
+  }
   row.num_written = std::min(row.num_written, num_tokens);
   row.num_planned = num_tokens;
-  row.num_known = std::max(request.num_prompt, std::min(row.num_known, num_tokens));
-  std::uint32_t const num_blocks = blocks_for(std::max(num_tokens, request.num_prompt), options_.block_size);
+  row.num_known = std::max(request.num_fixed, std::min(row.num_known, num_tokens));
+  std::uint32_t const num_blocks = blocks_for(std::max(num_tokens, request.num_fixed), options_.block_size);
   while (request.blocks.size() > num_blocks) {
     release_later(id, request.blocks.back());
     request.blocks.pop_back();

@@ -25,7 +25,7 @@ Conflict::Conflict(BlockManager& manager, RowId id, std::uint32_t num_tokens)
   if (row.status == RequestStatus::kRunning) {  // it holds its chain already; only what it grows by is new
     std::uint32_t const end = blocks_for(std::uint64_t{row.num_planned} + num_tokens, manager.options_.block_size);
     auto const num_held = static_cast<std::uint32_t>(request.blocks.size());
-    num_reused_ = static_cast<std::uint32_t>(chain_.size());
+    rule_ = Rule::kGrowth;  // what it holds of its chain is in use, so what is idle there is not its own
     decision_.num_filled_blocks = 0;
     decision_.new_blocks = end > num_held ? end - num_held : 0;
     decision_.available_blocks = manager.ledger_.pool().num_available();
@@ -46,24 +46,15 @@ void Conflict::find_blocking() {
   for (std::size_t i = 0; i < chain_.size(); ++i) {
     NodeHold* const hold = ledger.regions().hold(chain_[i]);
     if (hold == nullptr) break;  // claims cover leading parts of a chain
-    stamp(*hold, true, i < num_reused_ || !ledger.is_backed(chain_[i]), before);
+    bool const is_used = rule_ != Rule::kGrowth && (i < num_reused_ || !ledger.is_backed(chain_[i]));
+    stamp(*hold, true, is_used, before);
     before = hold->path_blocks;
   }
   std::vector<std::pair<std::int32_t, ClaimId>> found;
   for (auto const& [claim, region] : ledger.regions().all()) {
     if (region.mode != ClaimMode::kProtecting) continue;
-    std::uint32_t blocks = 0;
-    if (!region.has_holes) {
-      stamp_path(region.nodes.back());
-      blocks = ledger.regions().hold(region.nodes.back())->path_blocks;
-    } else {  // count what is left
-      for (NodeId const node : region.nodes) {
-        if (node == kNoNode) continue;
-        stamp_path(node);
-        NodeHold const& hold = *ledger.regions().hold(node);
-        blocks += decision_.outcome == Outcome::kRefused ? hold.blocks_union : hold.blocks_available;
-      }
-    }
+    stamp_path(region.nodes.back());
+    std::uint32_t const blocks = ledger.regions().hold(region.nodes.back())->path_blocks;
     if (blocks > 0) found.emplace_back(static_cast<std::int32_t>(blocks), claim);
   }
   std::ranges::stable_sort(found, std::ranges::greater{}, &std::pair<std::int32_t, ClaimId>::first);
@@ -90,7 +81,6 @@ void Conflict::stamp_path(NodeId end) {
   std::uint32_t before = 0;
   for (NodeId node = end; !PrefixIndex::is_root(node); node = ledger.index().parent(node)) {
     NodeHold const* const hold = ledger.regions().hold(node);
-    if (hold == nullptr) continue;  // a hole
     if (hold->stamp == stamp_) {
       before = hold->path_blocks;
       break;
@@ -113,7 +103,6 @@ bool Conflict::fits() const noexcept {
 void Conflict::set_ended(ClaimId claim, std::int32_t change) {
   BlockLedger& ledger = manager_->ledger_;
   for (NodeId const node : ledger.regions().find(claim)->nodes) {
-    if (node == kNoNode) continue;
     NodeHold& hold = *ledger.regions().hold(node);
     bool const was_free = hold.num_ended == hold.num_protecting;
     hold.num_ended += static_cast<std::uint32_t>(change);
@@ -131,7 +120,7 @@ std::vector<ClaimId> Conflict::sufficient(std::span<ClaimId const> order) {
     Region const& region = manager_->live_region(claim);
     RKV_REQUIRE(region.mode == ClaimMode::kProtecting, "claim ", index_of(claim), " protects nothing");
     for (NodeId const node : region.nodes) {
-      if (node != kNoNode && manager_->ledger_.regions().hold(node)->stamp != stamp_) stamp_path(node);
+      if (manager_->ledger_.regions().hold(node)->stamp != stamp_) stamp_path(node);
     }
   }
   gained_union_ = 0;

@@ -31,7 +31,7 @@ class Conflict {
   [[nodiscard]] std::vector<ClaimId> sufficient(std::span<ClaimId const> order);
 
  private:
-  enum class Rule : std::uint8_t { kAdmission, kResume };
+  enum class Rule : std::uint8_t { kAdmission, kResume, kGrowth };
   void find_blocking();
   void stamp_path(NodeId end);
   void stamp(NodeHold& hold, bool is_on_chain, bool is_usable_by_request, std::uint32_t blocks_before);

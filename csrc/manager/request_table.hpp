@@ -47,7 +47,7 @@ struct Request {
   RequestKey key = kNoRequest;
   RootId root{0};
   std::uint64_t admitted = 0;     // order of admission
-  std::uint32_t num_prompt = 0;   // tokens
+  std::uint32_t num_fixed = 0;    // tokens no rewind forgets: the prompt, and full blocks known when it last resumed
   std::uint32_t peak_blocks = 0;  // |A(r)|
   std::uint32_t token_limit = 0;  // prompt + max_new_tokens; with is_bounded == false the end of peak_blocks, which may be raised
   bool is_bounded = false;        // max_new_tokens was given
@@ -87,6 +87,7 @@ class RequestTable {
     --num_requests_;
   }
 
+  [[nodiscard]] Row* rows() noexcept { return rows_.data(); }  // [row_limit()]
   [[nodiscard]] Row& row(RowId id) noexcept { return rows_[index_of(id)]; }
   [[nodiscard]] Row const& row(RowId id) const noexcept { return rows_[index_of(id)]; }
   [[nodiscard]] Request& request(RowId id) noexcept { return requests_[index_of(id)]; }

@@ -79,7 +79,7 @@ void PrefixIndex::walk(RootId root_id, std::span<std::int32_t const> tokens, std
 }
 
 NodeId PrefixIndex::insert(NodeId parent, ChainBlock const& block) {
-  if (num_linked_ > mask_) grow_heads();
+  if (num_nodes_ > mask_) grow_heads();
   NodeId node = free_head_;
   if (node == kNoNode) {
     if (fresh_ == nodes_.size()) {
@@ -111,7 +111,7 @@ NodeId PrefixIndex::insert(NodeId parent, ChainBlock const& block) {
 void PrefixIndex::erase(NodeId id) {
   Node& node = nodes_[index_of(id)];
   RKV_INVARIANT(exists(id) && node.num_children == 0, "INV-5: forgot node ", index_of(id), " with ", node.num_children, " children");
-  if ((node.position & kDetachedBit) == 0) unlink(id);
+  unlink(id);
   if (!is_root(node.parent)) --nodes_[index_of(node.parent)].num_children;
   if (node.extra != kNoExtra) extra_keys_.release(node.extra);
   node.parent = kNoNode;
@@ -120,17 +120,10 @@ void PrefixIndex::erase(NodeId id) {
   --num_nodes_;
 }
 
-void PrefixIndex::detach(NodeId id) {
-  RKV_INVARIANT(exists(id) && !is_detached(id), "INV-5: detached node ", index_of(id), " twice");
-  unlink(id);
-  nodes_[index_of(id)].position |= kDetachedBit;
-}
-
 void PrefixIndex::link(NodeId id) noexcept {
   Node& node = nodes_[index_of(id)];
   node.next = head(node.hash);
   heads_[node.hash & mask_] = index_of(id) + 1;
-  ++num_linked_;
 }
 
 void PrefixIndex::unlink(NodeId id) {
@@ -143,14 +136,12 @@ void PrefixIndex::unlink(NodeId id) {
     RKV_INVARIANT(before != kNoNode, "INV-5: node ", index_of(id), " is not where its hash says");
     nodes_[index_of(before)].next = node.next;
   }
-  --num_linked_;
 }
 
 void PrefixIndex::grow_heads() {
   RawArray<std::uint32_t, Fill::kZero> const old = std::move(heads_);
   heads_ = RawArray<std::uint32_t, Fill::kZero>(old.size() * 2);
   mask_ = static_cast<std::uint32_t>(heads_.size() - 1);
-  num_linked_ = 0;
   for (std::size_t i = 0; i < old.size(); ++i) {
     for (NodeId node{old[i] - 1}; node != kNoNode;) {
       NodeId const next = nodes_[index_of(node)].next;
@@ -162,7 +153,6 @@ void PrefixIndex::grow_heads() {
 
 void PrefixIndex::check() const {
   std::uint32_t used = 0;
-  std::uint32_t linked = 0;
   std::vector<std::uint32_t> children(fresh_, 0);
   for (std::uint32_t i = 0; i < fresh_; ++i) {
     Node const& node = nodes_[i];
@@ -172,8 +162,6 @@ void PrefixIndex::check() const {
       RKV_INVARIANT(exists(node.parent) && position(node.parent) + 1 == position(NodeId{i}), "INV-5: node ", i, " has no parent");
       ++children[index_of(node.parent)];
     }
-    if (is_detached(NodeId{i})) continue;
-    ++linked;
     NodeId found = head(node.hash);
     while (found != kNoNode && found != NodeId{i}) found = nodes_[index_of(found)].next;
     RKV_INVARIANT(found == NodeId{i}, "INV-5: node ", i, " can not be found");
@@ -182,7 +170,7 @@ void PrefixIndex::check() const {
     RKV_INVARIANT(nodes_[i].parent == kNoNode || nodes_[i].num_children == children[i], "INV-5: node ", i, " counts ",
                   nodes_[i].num_children, " children, has ", children[i]);
   }
-  RKV_INVARIANT(used == num_nodes_ && linked == num_linked_, "INV-5: ", used, " nodes used, ", num_nodes_, " counted");
+  RKV_INVARIANT(used == num_nodes_, "INV-5: ", used, " nodes used, ", num_nodes_, " counted");
 }
 
 }  // namespace residentkv

@@ -7,9 +7,8 @@
 // A node may name a block that holds its KV ("backed") or not (planned by a claim). The index does not know who may be evicted (alloc/
 // does): it only refuses to forget a node that still has children.
 //
-// Invariants: (1) an attached node is found from its parent, tokens and extra key, and from nothing else.  (2) num_children counts nodes
-// whose parent it is.  (3) A detached node and its descendants are found by nobody. Complexity: O(block_size) per block looked up or
-// inserted, expected; never O(nodes) except where said. Thread safety: none.
+// Invariants: (1) a node is found from its parent, tokens and extra key, and from nothing else.  (2) num_children counts nodes whose parent
+// it is.  Complexity: O(block_size) per block looked up or inserted, expected; never O(nodes) except where said. Thread safety: none.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -56,17 +55,15 @@ class PrefixIndex {
 
   // Adds a node without a block.  REQUIRES: absent (checked by the caller's find()).  THROWS: std::bad_alloc, unchanged.
   NodeId insert(NodeId parent, ChainBlock const& block);
-  void erase(NodeId node);   // REQUIRES: no children.
-  void detach(NodeId node);  // nobody can find it or its descendants again; its records stay until erased.  REQUIRES: attached.
+  void erase(NodeId node);  // REQUIRES: no children.
 
   [[nodiscard]] BlockId block(NodeId node) const noexcept { return nodes_[index_of(node)].block; }
   void set_block(NodeId node, BlockId block) noexcept { nodes_[index_of(node)].block = block; }
   [[nodiscard]] NodeId parent(NodeId node) const noexcept { return nodes_[index_of(node)].parent; }
-  [[nodiscard]] std::uint32_t position(NodeId node) const noexcept { return nodes_[index_of(node)].position & ~kDetachedBit; }
+  [[nodiscard]] std::uint32_t position(NodeId node) const noexcept { return nodes_[index_of(node)].position; }
   [[nodiscard]] std::uint32_t num_children(NodeId node) const noexcept { return nodes_[index_of(node)].num_children; }
   [[nodiscard]] ExtraId extra(NodeId node) const noexcept { return nodes_[index_of(node)].extra; }
   [[nodiscard]] static RootId root_id(NodeId root) noexcept { return RootId{index_of(root) & ~kRootBit}; }  // REQUIRES: is_root(root)
-  [[nodiscard]] bool is_detached(NodeId node) const noexcept { return (nodes_[index_of(node)].position & kDetachedBit) != 0; }
   [[nodiscard]] std::span<std::int32_t const> tokens(NodeId node) const noexcept {
     return {&tokens_[std::size_t{index_of(node)} * options_.block_size], options_.block_size};
   }
@@ -91,7 +88,6 @@ class PrefixIndex {
 
  private:
   static constexpr std::uint32_t kRootBit = 0x80000000U;
-  static constexpr std::uint32_t kDetachedBit = 0x80000000U;
   struct Node {
     NodeId parent;  // kNoNode: unused
     NodeId next;    // in the chain of its hash; of an unused node, in the list of unused nodes
@@ -99,7 +95,7 @@ class PrefixIndex {
     ExtraId extra;
     BlockId block;
     std::uint32_t num_children;
-    std::uint32_t position;  // in the chain of tokens, from 0; kDetachedBit
+    std::uint32_t position;  // in the chain of tokens, from 0
   };
   static_assert(sizeof(Node) == 28);
 
@@ -116,7 +112,6 @@ class PrefixIndex {
   RawArray<std::int32_t> tokens_;               // [node][block_size]
   RawArray<std::uint32_t, Fill::kZero> heads_;  // number of the first node of a chain + 1; 0: empty
   std::uint32_t mask_ = 0;
-  std::uint32_t num_linked_ = 0;
   std::uint32_t num_nodes_ = 0;
   std::uint32_t fresh_ = 0;
   NodeId free_head_ = kNoNode;

@@ -3,10 +3,17 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from residentkv.contract.errors import ConfigError
 from residentkv.serving.model_loading import LoadedModel, find_default_model, load_model
 from tests.unit.serving.tiny_llama import save_tiny_llama
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    # Test workers share the cores; threads that wait for each other there cost more than they bring.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

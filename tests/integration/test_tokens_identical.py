@@ -1,16 +1,16 @@
-"""Whatever the pool does to a request - cutting, sharing, preempting, forking - its tokens are those of transformers' own cache."""
+"""Whatever the pool does to a request (cut, share, preempt, fork), its tokens are those of transformers' own cache."""
 
 import numpy as np
 import pytest
 import torch
 
-from residentkv.contract.decision import Admitted
 from residentkv.serving.greedy_reference import greedy_reference
 from residentkv.serving.model_loading import LoadedModel
-from residentkv.serving.serving_request import Preempted, ServingRequest
-from tests.integration.serving_bench import Bench
-
-VOCAB_SIZE = 64
+from residentkv.serving.model_runner import ModelRunner
+from residentkv.serving.serving_loop import ServingLoop
+from residentkv.serving.serving_request import Finished, Preempted, ServingRequest
+from tests.unit.serving.serving_bench import Bench
+from tests.unit.serving.tiny_llama import VOCAB_SIZE
 
 
 def prompt(seed: int, length: int) -> list[int]:
@@ -132,13 +132,10 @@ def test_an_admitted_request_outside_the_loop_keeps_its_kv(tiny_llama: LoadedMod
     bench.step_until(lambda: len(still.generated) == 3)
     held = bench.manager.pool.request("still").block_ids
     before = bench.storage.key_blocks(1)[held.tolist()].clone()
-    others = Bench.__new__(Bench)
-    others.__dict__ |= bench.__dict__
-    from residentkv.serving.serving_loop import ServingLoop
-
-    others.loop = ServingLoop(bench.manager, bench.loop._runner)
-    others.served(*[ServingRequest(f"c{number}", tokens, 6) for number, tokens in enumerate(churn)])
-    assert isinstance(bench.events[0], Admitted)
+    other_loop = ServingLoop(bench.manager, ModelRunner(tiny_llama, bench.storage))
+    for number, tokens in enumerate(churn):
+        other_loop.submit(ServingRequest(f"c{number}", tokens, 6))
+    assert sum(isinstance(event, Finished) for event in other_loop.run()) == len(churn)
     assert torch.equal(bench.storage.key_blocks(1)[held.tolist()], before)
     bench.served()
     assert still.generated == expected(tiny_llama, [list(still.prompt)], 20)[0]
@@ -155,9 +152,7 @@ def test_smollm2_answers_chats_as_with_its_own_cache(smollm2: LoadedModel) -> No
         text = smollm2.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         prompts.append(smollm2.tokenizer(text)["input_ids"])
     bench = Bench(smollm2, usable_blocks=40, block_size=8, max_tokens_per_step=23)
-    requests = [
-        ServingRequest(f"chat-{number}", tokens, 12, smollm2.stop_ids) for number, tokens in enumerate(prompts)
-    ]
+    requests = [ServingRequest(f"chat-{number}", tokens, 12, smollm2.stop_ids) for number, tokens in enumerate(prompts)]
     answers = bench.served(*requests)
     assert answers == [greedy_reference(smollm2, tokens, max_new_tokens=12) for tokens in prompts]
     assert "Paris" in smollm2.tokenizer.decode(answers[0])

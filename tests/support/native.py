@@ -1,7 +1,7 @@
 """`residentkv._core` with short names for what tests do. Every call is followed by the full self-check.
 
-Tokens are written as text: a letter is one block, a dot is one token of its own, so "abc.." is three full blocks and half
-a block. Different letters share no token.
+Tokens are written as text: a letter is one block, a dot is one token of its own, so "abc.." is three full blocks and
+half a block. Different letters share no token.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ def ints(*values: int) -> Int32Array:
 
 
 def words(text: str, block_size: int = BLOCK) -> Int32Array:
-    """Tokens of `text`; a dot is the token 10 * its position, so that it differs from every letter and every other dot."""
+    """Tokens of `text`. A dot's token depends on its position alone and differs from every letter's."""
     tokens: list[int] = []
     for letter in text:
         if letter == ".":

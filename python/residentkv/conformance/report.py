@@ -41,6 +41,8 @@ def _litmus_lines(result: SuiteResult) -> Iterator[str]:
         for finding in test.findings:
             if not finding.holds:
                 yield f"      {finding.name}: required {finding.required}, observed {finding.observed}"
+        if test.stopped is not None:
+            yield f"      the runtime stopped the scenario: {test.stopped}"
         for control in test.controls:
             if control.status is not Status.FAILED:
                 yield f"      control {control.name!r}: {control.status.value}"

@@ -1,12 +1,12 @@
 """Runs every litmus, every control and the sweep against one runtime, and leaves each trace behind as a file."""
 
-import json
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from residentkv.conformance.finding import Finding
 from residentkv.conformance.litmus import ALL
@@ -22,7 +22,11 @@ from residentkv.conformance.sweep import (
 )
 from residentkv.conformance.trace import file_sha256, read_trace, write_trace
 from residentkv.conformance.workload import IDENTITY
+from residentkv.contract.arbiter import PRESERVE_CLAIMS
+from residentkv.contract.errors import ResidentKVError
 from residentkv.contract.protocol import RuntimeFactory, RuntimeOptions
+
+_NOT_IN_NAMES: Final = re.compile("[^a-z0-9]+")
 
 
 class Status(str, Enum):
@@ -45,7 +49,13 @@ class ControlResult:
 
 @dataclass(frozen=True, slots=True)
 class LitmusResult:
-    """One litmus, judged. `trace` is None if the runtime does not expose what it needs."""
+    """One litmus, judged.
+
+    Parameters
+    ----------
+    trace : None if the runtime does not expose what the litmus needs.
+    stopped : the error with which the runtime ended the scenario early, for people; the verdict rests on the trace alone.
+    """
 
     id: str
     statement: str
@@ -54,6 +64,7 @@ class LitmusResult:
     trace: Path | None
     trace_sha256: str | None
     controls: tuple[ControlResult, ...]
+    stopped: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +84,14 @@ class SuiteResult:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run left behind."""
+
+    trace: Path
+    stopped: str | None
+
+
 class Suite:
     """The suite for one runtime.
 
@@ -87,85 +106,77 @@ class Suite:
         self._folder = folder
 
     def run(self) -> SuiteResult:
-        """Run everything; about a hundred short runs."""
+        """Run everything; about a hundred short traces."""
         cells = [(usable, policy) for policy in SweepPolicy for usable in USABLE_BLOCKS]
         return SuiteResult(
-            litmus=tuple(self._litmus(test) for test in ALL),
-            sweep=tuple(self._sweep_row(usable, policy) for usable, policy in cells),
+            litmus=tuple(self.judge(test) for test in ALL),
+            sweep=tuple(self.measure(usable, policy) for usable, policy in cells),
             sweep_expected=tuple(expected_row(usable, policy) for usable, policy in cells),
         )
 
-    def _litmus(self, test: Litmus) -> LitmusResult:
-        path = self._play(test.scenario, test.id, test.id)
-        if path is None:
+    def judge(self, test: Litmus) -> LitmusResult:
+        """Play one litmus and its controls, and judge their traces."""
+        run = self._play(test.scenario, test.id, PRESERVE_CLAIMS.name)
+        if run is None:
             return LitmusResult(test.id, test.statement, Status.NOT_EXPOSED, (), None, None, ())
-        findings = tuple(test.judge(_observed(path)))
-        controls = [self._control(test, control, path) for control in test.controls]
+        findings = tuple(test.judge(_observed(run.trace)))
+        controls = [self._control(test, control, run.trace) for control in test.controls]
         return LitmusResult(
             id=test.id,
             statement=test.statement,
             status=Status.PASSED if all(finding.holds for finding in findings) else Status.FAILED,
             findings=findings,
-            trace=path,
-            trace_sha256=file_sha256(path),
+            trace=run.trace,
+            trace_sha256=file_sha256(run.trace),
             controls=tuple(result for result in controls if result is not None),
+            stopped=run.stopped,
         )
+
+    def measure(self, usable_blocks: int, policy: SweepPolicy) -> SweepRow:
+        """Play one cell of the sweep and read its facts."""
+        run = self._play(sweep_scenario(usable_blocks, policy), f"sweep-{policy.value}-{usable_blocks}", policy.value)
+        return observed_row(usable_blocks, policy, Observation() if run is None else _observed(run.trace))
 
     def _control(self, test: Litmus, control: Control, honest: Path) -> ControlResult | None:
         """Judge a control; None if the runtime can not do what another run asks of it."""
-        name = f"{test.id}-{re.sub('[^a-z0-9]+', '-', control.name)}"
-        path: Path | None
+        name = f"{test.id}-{_NOT_IN_NAMES.sub('-', control.name)}"
         if isinstance(control, OtherRun):
-            path = self._play(control.scenario, name, test.id)
+            run = self._play(control.scenario, name, PRESERVE_CLAIMS.name)
+            if run is None:
+                return None
+            path = run.trace
         else:
             path = self._folder / f"{name}.jsonl"
-            write_trace(path, control.tamper(_events(honest)))
-        if path is None:
-            return None
+            write_trace(path, control.tamper(read_trace(honest).events))
         return ControlResult(control.name, _status(control, test.judge(_observed(path))), path)
 
-    def _sweep_row(self, usable_blocks: int, policy: SweepPolicy) -> SweepRow:
-        path = self._play(sweep_scenario(usable_blocks, policy), f"sweep-{policy.value}-{usable_blocks}", policy.value)
-        return observed_row(usable_blocks, policy, Observation() if path is None else _observed(path))
-
-    def _play(self, scenario: Scenario, name: str, policy: str) -> Path | None:
-        """Play a scenario to a fresh runtime; its trace, or None if the runtime does not expose what it needs."""
+    def _play(self, scenario: Scenario, name: str, policy: str) -> Run | None:
+        """Play a scenario to a fresh runtime. None if the runtime does not expose what that needs."""
         path = self._folder / f"{name}.jsonl"
         path.unlink(missing_ok=True)
         clock = ManualClock()
-        runtime = self._factory(
-            RuntimeOptions(
-                usable_blocks=scenario.usable_blocks,
-                identity=IDENTITY,
-                trace_path=path,
-                run_id=name,
-                policy=policy,
-                clock=clock,
-            )
+        stopped = None
+        options = RuntimeOptions(
+            usable_blocks=scenario.usable_blocks,
+            identity=IDENTITY,
+            trace_path=path,
+            run_id=name,
+            policy=policy,
+            clock=clock,
         )
-        exposed = scenario.needs <= runtime.capabilities
-        if exposed:
-            scenario.play(runtime, clock)
-        runtime.close()
+        with closing(self._factory(options)) as runtime:
+            if not scenario.needs <= runtime.capabilities:
+                return None
+            try:
+                scenario.play(runtime, clock)
+            except ResidentKVError as error:  # what it did until then is in its trace
+                stopped = f"{type(error).__name__}: {error}"
         path.touch()  # a runtime that emitted nothing is judged by its silence
-        return path if exposed else None
+        return Run(path, stopped)
 
 
 def _observed(path: Path) -> Observation:
     return observe(read_trace(path))
-
-
-def _events(path: Path) -> Sequence[dict[str, Any]]:
-    """Return the lines of a trace that can be tampered with."""
-    events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            event = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
-            events.append(event)
-    return events
 
 
 def _status(control: Control, findings: Sequence[Finding]) -> Status:

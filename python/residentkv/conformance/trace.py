@@ -6,9 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from residentkv.contract.claim import ProtectionMode
 from residentkv.contract.events import Event, event_problem
+
+
+# What the values an observer computes with must be, where they are not null.
+_TYPES: Final[dict[str, type]] = {
+    "request_id": str,
+    "claim_id": str,
+    "materialization_predicate": str,
+    "protection_mode": str,
+    "physical_block_id": int,
+    "logical_block_position": int,
+    "blocking_claim_ids": list,
+}
+_MODES: Final = frozenset(mode.value for mode in ProtectionMode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +44,7 @@ def read_trace(path: Path) -> Trace:
     problems: list[str] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         parsed = _parse(line)
-        problem = parsed if isinstance(parsed, str) else event_problem(parsed) or _order_problem(parsed)
+        problem = parsed if isinstance(parsed, str) else event_problem(parsed) or _value_problem(parsed)
         if problem is not None:
             problems.append(f"line {number}: {problem}")
         elif not isinstance(parsed, str):
@@ -57,10 +71,20 @@ def _parse(line: str) -> dict[str, Any] | str:
     return parsed if isinstance(parsed, dict) else "not a JSON object"
 
 
-def _order_problem(event: Event) -> str | None:
+def _value_problem(event: Event) -> str | None:
+    """Say which value an observer could not work with, or None."""
     sequence = event["event_sequence"]
     if type(sequence) is not int or sequence < 0:
         return f"event_sequence is {sequence!r}, not a count"
+    for field, kind in _TYPES.items():
+        value = event.get(field)
+        if value is not None and type(value) is not kind:
+            return f"{field} is {value!r}, not {kind.__name__}"
+    if not all(isinstance(claim_id, str) for claim_id in event.get("blocking_claim_ids") or ()):
+        return "blocking_claim_ids are not all names"
+    mode = event.get("protection_mode")
+    if mode is not None and mode not in _MODES:
+        return f"protection_mode {mode!r} is unknown"
     return None
 
 

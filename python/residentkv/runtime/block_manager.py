@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import count
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from numpy.typing import ArrayLike
 
@@ -60,20 +60,14 @@ class BlockManager:
 
     __slots__ = (
         "_admit",
-        "_by_row",
         "_clock",
         "_commit",
-        "_finish",
-        "_give_turn_back",
-        "_has_reader",
         "_is_closed",
         "_keys",
         "_native",
         "_parts",
         "_plan",
         "_requests",
-        "_rows",
-        "_take_turn",
         "_turn",
         "claims",
         "events",
@@ -105,18 +99,11 @@ class BlockManager:
         self.events = parts.log
         self.pool = PoolView(parts.native, parts.requests)
         self._is_closed = False
-        # What the calls of a serving loop touch is one attribute away.
-        native, requests, turn = parts.native, parts.requests, parts.turn
-        self._native, self._requests, self._turn, self._clock = native, requests, turn, clock
-        self._admit, self._finish, self._plan, self._commit = (
-            native.admit,
-            native.finish,
-            native.plan_step,
-            native.commit_step,
-        )
-        self._rows, self._by_row, self._has_reader = requests.rows, requests.by_row, requests.has_reader
-        self._take_turn, self._give_turn_back = turn.take, turn.give_back
         self._keys = count()
+        # What the calls of a serving loop touch is one attribute away.
+        native = parts.native
+        self._native, self._requests, self._turn, self._clock = native, parts.requests, parts.turn, clock
+        self._admit, self._plan, self._commit = native.admit, native.plan_step, native.commit_step
 
     # --- requests ---
 
@@ -149,12 +136,13 @@ class BlockManager:
         ------
         ContractError : an id in use, bad tokens, counts or keys, a full block table, or a foreign block size.
         """
+        turn, requests = self._turn, self._requests
         try:
-            turn = self._take_turn()
+            token = turn.take()
         except IndexError:
             raise overlap() from None
         try:
-            if type(request_id) is not str or not request_id or request_id in self._rows:
+            if type(request_id) is not str or not request_id or request_id in requests.rows:
                 raise _unusable_id(request_id)
             root = 0 if identity is None else self._parts.roots.number(identity)
             limit = -1 if max_new_tokens is None else as_count("max_new_tokens", max_new_tokens)
@@ -169,14 +157,16 @@ class BlockManager:
                 if isinstance(settled, Deferred | Refused):
                     return settled
                 decision = settled
+            elif waiting := self._parts.desk.waiting:
+                waiting.pop(request_id, None)
             row = decision.row
-            self._rows[request_id] = row
-            self._by_row[row] = request_id
-            if self._has_reader or not future_reuse:
-                self._requests.note(Waiter(request_id, key, future_reuse), row)
+            requests.rows[request_id] = row
+            requests.by_row[row] = request_id
+            if requests.has_reader or not future_reuse:
+                requests.note(Waiter(request_id, key, future_reuse), row)
             return Admitted(request_id, row, decision.num_cached_tokens, decision.new_blocks)
         finally:
-            self._give_turn_back(turn)
+            turn.give_back(token)
 
     def finish(self, request_id: str) -> None:
         """Forget a request. Its blocks become cached, resident or free once no step in flight names them.
@@ -187,15 +177,16 @@ class BlockManager:
         ------
         ContractError : unknown or already finished request.
         """
+        turn, requests = self._turn, self._requests
         try:
-            turn = self._take_turn()
+            token = turn.take()
         except IndexError:
             raise overlap() from None
         try:
-            self._finish(self._requests.row_of(request_id))
-            self._requests.remove(request_id)
+            self._native.finish(requests.row_of(request_id))
+            requests.remove(request_id)
         finally:
-            self._give_turn_back(turn)
+            turn.give_back(token)
 
     def preempt(self, request_id: str) -> None:
         """Take a running request's blocks back; it keeps its row and tokens, and recomputes when it resumes.
@@ -233,17 +224,18 @@ class BlockManager:
         ContractError : unknown parent, child id in use, a step in flight with the parent, or parts of it not written.
         """
         with self._turn:
-            if type(child_id) is not str or not child_id or child_id in self._rows:
+            requests = self._requests
+            if type(child_id) is not str or not child_id or child_id in requests.rows:
                 raise _unusable_id(child_id)
-            parent_row = self._requests.row_of(request_id)
-            child = Waiter(child_id, next(self._keys), self._requests.waiter_in(parent_row).wants_reuse)
+            parent_row = requests.row_of(request_id)
+            child = Waiter(child_id, next(self._keys), requests.waiter_in(parent_row).wants_reuse)
             settled = self._parts.room.fork(child, parent_row)
             if isinstance(settled, Deferred | Refused):
                 return settled
             row = settled.row
-            self._rows[child_id] = row
-            self._by_row[row] = child_id
-            self._requests.note(child, row)
+            requests.rows[child_id] = row
+            requests.by_row[row] = child_id
+            requests.note(child, row)
             return Admitted(child_id, row, settled.num_cached_tokens, settled.new_blocks)
 
     def rewind(self, request_id: str, num_tokens: int) -> None:
@@ -278,14 +270,14 @@ class BlockManager:
         ------
         ContractError : bad rows or counts, more tokens than a request declared, or two steps in flight already.
         """
+        if out is not None and not isinstance(out, StepBuffers):
+            raise ContractError(f"out must be StepBuffers or None, got {out!r}")
         try:
             plan = self._plan(rows, num_tokens, self._clock(), out)
         except (ContractError, TypeError):  # as in admit
             plan = None
         if isinstance(plan, StepPlan):
             return plan
-        if out is not None and not isinstance(out, StepBuffers):
-            raise ContractError(f"out must be StepBuffers or None, got {out!r}")
         with self._turn:
             return self._parts.room.plan_step(as_int32("rows", rows), as_int32("num_tokens", num_tokens), out)
 
@@ -382,6 +374,9 @@ class BlockManager:
             self._native.close()
         self._is_closed = True
         self.events.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a BlockManager can not be pickled or copied: there is one of it for its pool")
 
     def __enter__(self) -> "Self":
         return self

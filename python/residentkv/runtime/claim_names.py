@@ -81,8 +81,9 @@ class ClaimNames:
         self._by_number: dict[int, NamedClaim] = {}
         self._reported_to: dict[int, int] = {}  # block id -> number of the ended claim that named it last
 
-    def __getitem__(self, number: int) -> NamedClaim:
-        return self._by_number[number]
+    def get(self, number: int) -> NamedClaim | None:
+        """The claim that is known by `number`, if any."""
+        return self._by_number.get(number)
 
     def __len__(self) -> int:
         return len(self._by_number)

@@ -38,9 +38,13 @@ class ConflictDesk:
     Deferred requests are remembered by the claims that blocked them, so that asking again every step tells the sinks
     nothing new. The memory is bounded: of more than `max_waiting` requests, the one that was deferred longest ago is
     forgotten, and if it asks again that counts as its first time.
+
+    Attributes
+    ----------
+    waiting : deferred requests, by id, with the claims that blocked them. Whoever admits one takes it out.
     """
 
-    __slots__ = ("_deferred", "_max_waiting", "_native", "_policy", "_recorder", "_table", "_usable_blocks")
+    __slots__ = ("_max_waiting", "_native", "_policy", "_recorder", "_table", "_usable_blocks", "waiting")
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class ConflictDesk:
         self._policy = policy
         self._usable_blocks = usable_blocks
         self._max_waiting = max_waiting
-        self._deferred: dict[str, tuple[str, ...]] = {}
+        self.waiting: dict[str, tuple[str, ...]] = {}
 
     def settle(self, waiter: Waiter, conflict: _core.Conflict, now_ns: int) -> Deferred | Refused | None:
         """Make room by acting on claims that permit it, or say why the request has to wait or is refused.
@@ -84,7 +88,7 @@ class ConflictDesk:
         if decision.outcome == _core.DEFERRED:
             self._defer(waiter.request_id, record, blocking, now_ns)
             return Deferred(waiter.request_id, record)
-        self._deferred.pop(waiter.request_id, None)
+        self.waiting.pop(waiter.request_id, None)
         self._recorder.waits("active_request_refused", waiter.request_id, record, now_ns)
         self._preserve(waiter.request_id, blocking, now_ns)
         return Refused(waiter.request_id, record)
@@ -110,10 +114,6 @@ class ConflictDesk:
             ),
             num_evicted_blocks=max(0, decision.new_blocks - self._native.counts().free) if fits else 0,
         )
-
-    def admitted(self, request_id: str) -> None:
-        """The request is in: its next deferral would be a new one."""
-        self._deferred.pop(request_id, None)
 
     def _plan(self, conflict: _core.Conflict, blocking: list[int], past_due: list[int]) -> Plan:
         """What would be done: expiries of `past_due`, then what the policy chooses. Changes nothing."""
@@ -167,10 +167,10 @@ class ConflictDesk:
         return tuple([by_number[number].claim_id for number in numbers])
 
     def _defer(self, request_id: str, record: ConflictRecord, blocking: list[int], now_ns: int) -> None:
-        before = self._deferred.pop(request_id, None)
-        self._deferred[request_id] = record.blocking_claim_ids
-        if len(self._deferred) > self._max_waiting:
-            del self._deferred[next(iter(self._deferred))]
+        before = self.waiting.pop(request_id, None)
+        self.waiting[request_id] = record.blocking_claim_ids
+        if len(self.waiting) > self._max_waiting:
+            del self.waiting[next(iter(self.waiting))]
         if before == record.blocking_claim_ids:
             return
         self._recorder.waits("active_request_deferred", request_id, record, now_ns)

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from residentkv._core import EVENT_KINDS, NO_CLAIM, NO_REQUEST, VICTIM_REASONS
+from residentkv._core import EVENT_KINDS, NO_REQUEST, VICTIM_REASONS
 from residentkv.contract.decision import ArbiterAction, ConflictRecord, Feasibility
 from residentkv.contract.events import Event, is_claim_event, make_event
 from residentkv.runtime.cause_names import CauseNames
@@ -62,7 +62,10 @@ class Record(NamedTuple):
 
 
 class EventWriter:
-    """Writes the events of one run, in order. Not reentrant."""
+    """Writes the events of one run, in order.
+
+    A number that nobody can name leaves its field null: an incomplete event is seen and repaired, a lost one is not.
+    """
 
     __slots__ = ("_causes", "_claims", "_relaxed_for", "_requests", "_stamp", "_victim")
 
@@ -93,7 +96,7 @@ class EventWriter:
             **self._stamp,
             "event_sequence": record.sequence,
             "timestamp_ns": record.timestamp_ns,
-            "request_id": details.request_id or self._request_id(record.request),
+            "request_id": details.request_id or self._requests.id_of_key(record.request),
         }
         if is_claim_event(name):
             values.update(self._claim_values(record, name, details))
@@ -106,15 +109,16 @@ class EventWriter:
             values.update(details.record.as_fields())
         return make_event(name, values)
 
-    def _request_id(self, key: int) -> str | None:
-        if key == NO_REQUEST:
-            return None
-        return self._requests.id_of_key(key)
-
     def _claim_values(self, record: Record, name: str, details: Details) -> dict[str, Any]:
         if details.claim_fields is not None:
             return details.claim_fields
-        claim = self._claims[record.claim]
+        values: dict[str, Any] = {}
+        if record.block >= 0:
+            values["physical_block_id"] = record.block
+            values["logical_block_position"] = record.position
+        claim = self._claims.get(record.claim)
+        if claim is None:
+            return values
         if details.survival is not None:
             claim.survival = details.survival
         elif record.required >= 0:
@@ -123,10 +127,7 @@ class EventWriter:
             claim.lose(record.position)
         else:
             claim.gain(record.position)
-        values = claim.as_fields()
-        if record.block >= 0:
-            values["physical_block_id"] = record.block
-            values["logical_block_position"] = record.position
+        values.update(claim.as_fields())
         if name == "resident_claim_accepted":
             values["claim_registration"] = "pre_registered"
         elif name == "resident_claim_harmed":
@@ -143,11 +144,10 @@ class EventWriter:
             "predicate_before": bool(record.predicate_before),
             "predicate_after": bool(record.predicate_after),
         }
-        if (
-            record.request != NO_REQUEST and self._victim is not None
-        ):  # harm comes right after the victim that caused it
-            values["physical_block_id"] = self._victim.block
-            values["logical_block_position"] = self._victim.position
+        victim = self._victim
+        if record.request != NO_REQUEST and victim is not None:  # harm comes right after the victim that caused it
+            values["physical_block_id"] = victim.block
+            values["logical_block_position"] = victim.position
         return values
 
     def _admitted_values(self, record: Record, following: str) -> dict[str, Any]:
@@ -174,8 +174,9 @@ class EventWriter:
         return ArbiterAction.SERVE_ACTIVE_PRESERVE_RESIDENT
 
     def _victim_values(self, record: Record) -> dict[str, Any]:
+        claim = self._claims.get(record.claim)
         return {
-            "claim_id": None if record.claim == NO_CLAIM else self._claims[record.claim].fields["claim_id"],
+            "claim_id": None if claim is None else claim.fields["claim_id"],
             "physical_block_id": record.block,
             "logical_block_position": record.position,
             "is_protected_resident": bool(record.is_protected),

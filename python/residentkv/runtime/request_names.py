@@ -75,9 +75,9 @@ class RequestNames:
         """Ids of the admitted requests in `rows`, in order."""
         return tuple(self.by_row[row] for row in rows)
 
-    def id_of_key(self, key: int) -> str:
-        """Id of the request that was admitted under `key`."""
-        return self._by_key[key]
+    def id_of_key(self, key: int) -> str | None:
+        """Id of the request that was admitted under `key`, if any."""
+        return self._by_key.get(key)
 
     def forget_ended(self) -> None:
         """All events so far were read, and a finished request causes no more of them."""

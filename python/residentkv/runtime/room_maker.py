@@ -112,7 +112,7 @@ class RoomMaker:
             if answer is not None:
                 return answer
             acted_on_claims = True
-        self._desk.admitted(waiter.request_id)
+        self._desk.waiting.pop(waiter.request_id, None)
         if acted_on_claims:
             self._recorder.relaxed_for(waiter.key)
         return decision

@@ -81,13 +81,13 @@ def load_model(source: str | None, *, device: str, dtype: torch.dtype = torch.fl
     where, options = _locate(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, **options)
-        model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, attn_implementation=ATTENTION_NAME, **options)
+        options |= {"dtype": dtype, "attn_implementation": ATTENTION_NAME}
+        model: Any = AutoModelForCausalLM.from_pretrained(where, **options)
     except (OSError, ValueError) as error:  # transformers raises either for a name it can not resolve
         raise ConfigError(f"model {name!r} can not be loaded: {str(error).splitlines()[0]}") from error
     check_supported(model.config)
-    model.eval()
     return LoadedModel(
-        model=model.to(target),
+        model=model.eval().to(target),
         tokenizer=tokenizer,
         model_id=_model_id(name),
         stop_ids=_stop_ids(model.generation_config.eos_token_id),
@@ -126,7 +126,7 @@ def checked_device(name: str) -> torch.device:
         raise ConfigError(f"device {name!r} is neither cpu nor cuda")
     if not torch.cuda.is_available():
         raise ConfigError(f"device {name!r}: torch {torch.__version__} sees no CUDA device")
-    if device.index is not None and device.index >= torch.cuda.device_count():
+    if (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device {name!r}: there are {torch.cuda.device_count()} CUDA devices")
     return device
 

@@ -1,6 +1,7 @@
 """The JSON has exactly the agreed shape; the table shows what does not hold."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from residentkv.conformance.finding import equals
@@ -82,6 +83,12 @@ def test_a_table_shows_what_does_not_hold():
     assert "control 'nothing emitted': fail_for_another_reason" in text
     assert f"expected {ROW}" in text
     assert text.endswith("\ndoes not conform")
+
+
+def test_a_table_tells_why_a_scenario_ended_early():
+    stopped = replace(result().litmus[0], stopped="ClaimStateError: claim 'large' is harmed")
+    text = as_text(SuiteResult((stopped,), (), ()))
+    assert "the runtime stopped the scenario: ClaimStateError: claim 'large' is harmed" in text
 
 
 def test_each_part_alone_decides():

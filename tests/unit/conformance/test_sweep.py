@@ -36,7 +36,7 @@ def test_expected_from_130_on(usable, policy):
     )
 
 
-@pytest.mark.parametrize(("usable", "victims"), zip(USABLE_BLOCKS, (50, 40, 30, 20, 10, 0, 0), strict=True))
+@pytest.mark.parametrize(("usable", "victims"), [*zip(USABLE_BLOCKS, (50, 40, 30, 20, 10, 0, 0), strict=True)])
 def test_expected_victims(usable, victims):
     assert expected_row(usable, NATIVE).resident_victims == victims
     assert expected_row(usable, HARD).resident_victims == 0
@@ -50,9 +50,7 @@ def test_silence_is_never_as_expected(usable, policy):
     assert silent != expected_row(usable, policy)
 
 
-def test_native_does_what_arithmetic_says(tmp_path):
-    result = Suite(create, tmp_path).run()
-    assert result.sweep == result.sweep_expected
-    assert [(row.policy, row.usable) for row in result.sweep] == [
-        (policy.value, usable) for policy in SweepPolicy for usable in USABLE_BLOCKS
-    ]
+@pytest.mark.parametrize("usable", USABLE_BLOCKS)
+@pytest.mark.parametrize("policy", SweepPolicy)
+def test_native_does_what_arithmetic_says(usable, policy, tmp_path):
+    assert Suite(create, tmp_path).measure(usable, policy) == expected_row(usable, policy)

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from residentkv.conformance.observation import observe
 from residentkv.conformance.trace import file_sha256, read_trace, write_trace
 from unit.conformance.script import Script
 
@@ -69,6 +70,35 @@ def test_a_trace_is_of_one_run(path, events, field, value):
 def test_an_incomplete_event_is_named(path, events):
     del events[1]["claim_registration"]
     assert problems(path, events) == ("line 2: resident_claim_accepted lacks claim_registration",)
+
+
+@pytest.mark.parametrize(
+    ("index", "field", "value", "problem"),
+    [
+        (0, "claim_id", 7, "claim_id is 7, not str"),
+        (0, "materialization_predicate", [], "materialization_predicate is [], not str"),
+        (0, "protection_mode", "very_hard", "protection_mode 'very_hard' is unknown"),
+        (2, "physical_block_id", "1", "physical_block_id is '1', not int"),
+        (5, "blocking_claim_ids", "a", "blocking_claim_ids is 'a', not list"),
+        (5, "blocking_claim_ids", [["a"]], "blocking_claim_ids are not all names"),
+    ],
+)
+def test_a_value_nobody_can_work_with_is_named(path, index, field, value, problem):
+    events = Script().accept().materialize().add("active_request_refused", request_id="r").events
+    events[index][field] = value
+    assert problems(path, events) == (f"line {index + 1}: {problem}",)
+
+
+@pytest.mark.parametrize("value", [None, True, 7, -1.5, "x", [], ["x"], [[]], {}, {"x": []}], ids=repr)
+def test_no_value_anywhere_makes_the_observer_raise(path, value):
+    script = Script().accept().materialize().victim(0).claim("claim_harmed").claim("claim_block_lost_after_release")
+    script.add("active_request_refused", request_id="r", blocking_claim_ids=["a"])
+    for index, event in enumerate(script.events):
+        for field in event:
+            broken = [*script.events]
+            broken[index] = {**event, field: value}
+            write_trace(path, broken)
+            observe(read_trace(path))
 
 
 def test_digest_is_of_the_file(path, events):

@@ -155,6 +155,11 @@ def test_expected_value_weighs_by_confidence():
     assert spec(confidence=0.25).expected_value is None
 
 
+@pytest.mark.parametrize(("value", "confidence", "expected"), [(0, 1, 0.0), (3, 0, 0.0), (3, 1, 3.0)])
+def test_bounds_belong_to_the_range(value, confidence, expected):
+    assert spec(predicted_value=value, confidence=confidence).expected_value == expected
+
+
 @pytest.mark.parametrize("unit", ["steps", "allocations", "nanoseconds"])
 @pytest.mark.parametrize("amount", [0, -1, 1.5, math.nan, True])
 def test_a_duration_is_a_positive_int(unit, amount):

@@ -35,6 +35,10 @@ def test_block_size_is_a_positive_int(block_size):
         replace(IDENTITY, block_size=block_size)
 
 
+def test_a_block_of_one_token_is_a_block():
+    assert replace(IDENTITY, block_size=1).block_size == 1
+
+
 def test_an_identity_is_a_value():
     assert pickle.loads(pickle.dumps(IDENTITY)) == IDENTITY
     assert len({IDENTITY, replace(IDENTITY)}) == 1

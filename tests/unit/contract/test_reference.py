@@ -79,6 +79,22 @@ class TestCanonicalCase:
         active = ReferenceRequest("active", IDENTITY, self.ACTIVE, 70)
         assert decide(replace(pool, usable_blocks=usable), active).outcome == outcome
 
+    def test_feasible_means_both_fit_exactly(self, pool):
+        active = ReferenceRequest("active", IDENTITY, self.ACTIVE, 70)
+        admitted = decide(replace(pool, usable_blocks=130), active).record
+        refused = decide(replace(pool, usable_blocks=129), active).record
+        assert (admitted.feasibility, admitted.future_reuse_admitted) == (Feasibility.FEASIBLE, True)
+        assert (refused.feasibility, refused.future_reuse_admitted) == (
+            Feasibility.INFEASIBLE_PRESERVE_RESIDENT_AND_ACTIVE,
+            False,
+        )
+
+    def test_as_large_as_the_pool_is_for_claims_to_refuse(self, pool):
+        active = ReferenceRequest("active", IDENTITY, self.ACTIVE, 70)
+        beside_a_claim = decide(replace(pool, usable_blocks=70), active)
+        assert beside_a_claim.record.arbiter_action is ArbiterAction.REFUSE_ACTIVE
+        assert decide(ReferencePool(70), active).outcome == "admitted"
+
     def test_larger_than_the_pool_blames_no_claim(self, pool):
         decision = decide(replace(pool, usable_blocks=69), ReferenceRequest("active", IDENTITY, self.ACTIVE, 70))
         assert (decision.outcome, decision.blocking) == ("refused", ())
@@ -174,6 +190,10 @@ class TestAvailable:
         assert (decision.num_cached_blocks, decision.new_blocks) == (2, 1)
         assert decision.record.free_blocks_before_allocate == 2 + 3 - 2
 
+    def test_what_is_reused_need_not_be_taken(self):
+        pool = ReferencePool(3, indexed=indexed("ab"))
+        assert decide(pool, request("r", "abx")).outcome == "admitted"
+
     def test_one_token_is_always_computed(self):
         pool = ReferencePool(5, indexed=indexed("abc"))
         assert decide(pool, request("r", "abc")).num_cached_blocks == 2
@@ -249,6 +269,20 @@ class TestSufficient:
         larger = request("r", "uvwxyzk")
         assert decide(pool, larger).record.sufficient_claim_ids == ("large",)
         assert decide(pool, active, RelaxOrder.MOST_BLOCKS).record.sufficient_claim_ids == ("large",)
+
+    def test_drops_in_reverse_whatever_is_not_needed(self):
+        values = {"one": 1.0, "two": 2.0, "three": 3.0}
+        claims = [
+            claim(name, text, predicted_value=values[name])
+            for name, text in (("one", "a"), ("two", "bc"), ("three", "def"))
+        ]
+        pool = ReferencePool(8, claims=tuple(claims))
+        assert decide(pool, request("r", "uvwxyzk")).record.sufficient_claim_ids == ("two", "three")
+
+    def test_claims_without_a_prediction_give_way_last(self):
+        claims = (claim("unknown", "abcd"), claim("cheap", "ef", predicted_value=100.0))
+        pool = ReferencePool(10, claims=claims)
+        assert decide(pool, request("r", "uvwxyz")).record.sufficient_claim_ids == ("cheap",)
 
     def test_none_if_running_requests_are_in_the_way(self):
         running = request("running", "uvwk", blocks=(1, 2, 3, 4))

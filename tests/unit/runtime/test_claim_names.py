@@ -1,10 +1,8 @@
-import pytest
-from tests.unit.runtime.scenario import BLOCK, IDENTITY, tokens
-
 from residentkv.contract.claim import ClaimSpec
 from residentkv.contract.identity import request_token_map_id, reusable_object_id
 from residentkv.contract.predicate import ContiguousRange, LeadingPrefix
 from residentkv.runtime.claim_names import ClaimNames, NamedClaim, Survival, fields_of_spec
+from tests.unit.runtime.scenario import BLOCK, IDENTITY, tokens
 
 
 def named(predicate: LeadingPrefix | ContiguousRange) -> NamedClaim:
@@ -63,7 +61,7 @@ def test_an_ended_claim_is_known_until_its_last_block_is_lost():
     names.expect_losses(0, [5, 6])
     names.ended(0)
     names.lost(6, 0)
-    assert names[0].has_ended
+    assert names.get(0).has_ended
     names.lost(5, 0)
     assert len(names) == 0
 
@@ -83,7 +81,7 @@ def test_blocks_that_a_later_claim_named_are_reported_to_that_one():
         names.ended(number)
     assert len(names) == 1
     names.lost(5, 7)  # a stale report changes nothing
-    assert names[99].num_reported_to == 2
+    assert names.get(99).num_reported_to == 2
 
 
 def test_an_event_of_a_live_claim_does_not_forget_it():
@@ -91,7 +89,6 @@ def test_an_event_of_a_live_claim_does_not_forget_it():
     names.add(0, named(LeadingPrefix(1)))
     names.expect_losses(0, [5])
     names.lost(5, 0)  # lost between the end and the reading of the event that says so
-    assert not names[0].has_ended
+    assert not names.get(0).has_ended
     names.ended(0)
-    with pytest.raises(KeyError):
-        names[0]
+    assert names.get(0) is None

@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import pytest
-from tests.unit.runtime.scenario import IDENTITY
 
 from residentkv.contract.errors import ContractError
 from residentkv.runtime.root_table import RootTable
+from tests.unit.runtime.scenario import IDENTITY
 
 
 def test_the_default_identity_is_root_zero():

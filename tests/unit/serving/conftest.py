@@ -3,9 +3,16 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.serving.tiny_llama import save_tiny_llama
+import torch
 
 from residentkv.serving.model_loading import LoadedModel, load_model
+from tests.unit.serving.tiny_llama import save_tiny_llama
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    # Test workers share the cores; threads that wait for each other there cost more than they bring.
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

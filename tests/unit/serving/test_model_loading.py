@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.serving.tiny_llama import STOP_ID, save_tiny_llama
 from transformers import AutoConfig, LlamaConfig, MistralConfig, T5Config
 
 from residentkv.contract.errors import ConfigError, UnsupportedEngineError
@@ -17,6 +16,7 @@ from residentkv.serving.model_loading import (
     load_model,
 )
 from residentkv.serving.paged_attention import ATTENTION_NAME
+from tests.unit.serving.tiny_llama import STOP_ID, save_tiny_llama
 
 
 def test_a_folder_is_loaded_ready_to_serve(tiny_llama: LoadedModel, tiny_llama_folder: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_folder_is_loaded_ready_to_serve(tiny_llama: LoadedModel, tiny_llama_f
     assert tiny_llama.device == torch.device("cpu")
     assert not tiny_llama.model.training
     assert tiny_llama.model.config._attn_implementation == ATTENTION_NAME
-    assert tiny_llama.tokenizer("w7 w9")["input_ids"] == [7, 9]
+    assert tiny_llama.tokenizer("10 a")["input_ids"] == [4, 3, 97, 13]
 
 
 def test_storage_fits_the_model(tiny_llama: LoadedModel) -> None:

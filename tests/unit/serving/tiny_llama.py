@@ -1,12 +1,15 @@
-"""A random Llama with grouped-query attention and a word tokenizer: small enough to make in every test session."""
+"""A random Llama with grouped-query attention and a tokenizer of letters: small enough to make in every session."""
 
 from pathlib import Path
+from string import printable
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-VOCAB_SIZE, STOP_ID = 64, 2
+STOP_ID = 2
+_NUM_SPECIAL = 3
+VOCAB_SIZE = _NUM_SPECIAL + len(printable)
 
 
 def save_tiny_llama(folder: Path, **config_changes: object) -> Path:
@@ -27,8 +30,9 @@ def save_tiny_llama(folder: Path, **config_changes: object) -> Path:
     )
     torch.manual_seed(5)
     LlamaForCausalLM(config).save_pretrained(folder)
-    words = {f"w{number}": number for number in range(VOCAB_SIZE)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w0").save_pretrained(folder)
+    ids = {f"<{number}>": number for number in range(_NUM_SPECIAL)}
+    ids |= {letter: _NUM_SPECIAL + number for number, letter in enumerate(printable)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<0>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<0>").save_pretrained(folder)
     return folder

@@ -1,0 +1,1 @@
+"""How many instructions the hot paths take, and whether that depends on the number of accepted claims."""

@@ -1,0 +1,93 @@
+"""Runs under `valgrind --tool=callgrind`: the first three cases in one pool, with or without claims.
+
+Usage: python -m bench.instructions.driver CLAIMS NUM_CLAIMS NUM_RUNS
+CLAIMS is none (no claim at all), elsewhere, one (one on the path, the others elsewhere) or all (all on the path).
+
+The pool always holds the same content and the victims are always of the same kind, so that only the claims differ.
+"""
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from bench.instructions.collection import Collection
+from bench.shapes import BLOCK_TOKENS, DECODE_PROMPT_BLOCKS, NUM_RUNNING, REQUEST_BLOCKS
+from bench.workloads.base import Workload, expect
+from bench.workloads.decode import DecodeStep
+from bench.workloads.pool import IDENTITY, Int32Array, new_manager, random_tokens, serve
+from bench.workloads.requests import RequestLife
+from residentkv import Accepted, BlockManager, ClaimSpec, ClaimState, LeadingPrefix
+
+_SPARE_BLOCKS: Final = NUM_RUNNING * 3 * DECODE_PROMPT_BLOCKS  # more than is evicted: the path stays without a claim
+_WARMUP_RUNS: Final = 16
+_PATH: Final = random_tokens(REQUEST_BLOCKS * BLOCK_TOKENS)  # what claims on the path name
+_HEAD: Final = _PATH[: 4 * BLOCK_TOKENS]  # what requests to admit and to decode share of it
+
+
+class Nothing:
+    """What counting itself costs."""
+
+    def prepare(self) -> None:
+        """Nothing."""
+
+    def run(self) -> None:
+        """Nothing."""
+
+    def verify(self) -> None:
+        """Nothing."""
+
+
+def _full_pool(blocks: Int32Array) -> BlockManager:
+    """A pool full of sequences of one block, `blocks` [num_sequences, block_size], and of the path."""
+    manager = new_manager(len(blocks))
+    for tokens in blocks:
+        serve(manager, "filler", tokens)
+    serve(manager, "path", _PATH)
+    return manager
+
+
+def _submit(manager: BlockManager, num_claims: int, num_on_path: int, others: Int32Array) -> None:
+    """Claim the path, and cached blocks elsewhere."""
+    for number in range(num_claims):
+        tokens = _PATH if number < num_on_path else others[number]
+        predicate = LeadingPrefix(len(tokens) // BLOCK_TOKENS)
+        answer = manager.claims.submit(ClaimSpec(f"claim-{number}", "tenant", IDENTITY, tokens, predicate))
+        assert isinstance(answer, Accepted), answer
+    expect("materialized claims", sum(claim.state is ClaimState.MATERIALIZED for claim in manager.claims), num_claims)
+
+
+def main() -> None:
+    """Count each case, and nothing, each `NUM_RUNS` times."""
+    claims, num_claims, num_runs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    usable_blocks = 2 * num_claims + _SPARE_BLOCKS
+    blocks = random_tokens(usable_blocks * BLOCK_TOKENS, seed=2).reshape(usable_blocks, BLOCK_TOKENS)
+    manager = _full_pool(blocks)
+    if claims != "none":
+        num_on_path = {"elsewhere": 0, "one": 1, "all": num_claims}[claims]
+        _submit(manager, num_claims, num_on_path, blocks[REQUEST_BLOCKS:])  # the path evicted the first ones
+    cases: dict[str, Callable[[], Workload | Nothing]] = {
+        "nothing": Nothing,
+        "admit": lambda: RequestLife(manager, _HEAD, REQUEST_BLOCKS),
+        "hit": lambda: RequestLife(manager, _PATH, 1),
+        "decode": lambda: DecodeStep(manager, _HEAD),
+    }
+    gc.disable()
+    collection = Collection()
+    collection.start()
+    for case, make in cases.items():
+        workload = make()
+        for _ in range(_WARMUP_RUNS):
+            workload.prepare()
+            workload.run()
+        for _ in range(num_runs):
+            workload.prepare()
+            collection.toggle()
+            workload.run()
+            collection.toggle()
+        collection.dump(case)
+        workload.verify()
+
+
+if __name__ == "__main__":
+    main()

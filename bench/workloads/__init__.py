@@ -1,0 +1,1 @@
+"""What the cases do, through the public Python API."""
