@@ -49,15 +49,15 @@ def count_instructions(num_claims: int, num_runs: int) -> Counts:
 
 
 def _count(claims: str, num_claims: int, num_runs: int, folder: Path) -> dict[str, float]:
-    output = folder / claims
-    valgrind = ("valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", "--collect-atstart=no", f"--callgrind-out-file={output}")
-    driver = (sys.executable, "-m", "bench.instructions.driver", claims, str(num_claims), str(num_runs))
+    command = ["valgrind", "-q", "--tool=callgrind", "--instr-atstart=no", "--collect-atstart=no"]
+    command += [f"--callgrind-out-file={folder / claims}"]
+    command += [sys.executable, "-m", "bench.instructions.driver", claims, str(num_claims), str(num_runs)]
     environment = os.environ | {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
-    ended = subprocess.run((*valgrind, *driver), env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if ended.returncode != 0:
-        raise RuntimeError(f"{' '.join((*valgrind, *driver))} failed:\n{ended.stderr}")
+        raise RuntimeError(f"{' '.join(command)} failed:\n{ended.stderr}")
     totals: dict[str, int] = {}
-    for part in folder.glob(f"{claims}.*"):
+    for part in folder.glob(f"{claims}.*"):  # one file for each dump
         for case, total in _PART.findall(part.read_text(encoding="utf-8")):
             totals[case] = int(total)
     return {case: (totals[case] - totals["nothing"]) / num_runs for case in CASES}

@@ -9,8 +9,10 @@ import mmap
 import platform
 from typing import Final
 
-# uint64 request(uint64 arguments[6]): rax = arguments, rdx = default answer, four rotates of rdi by 128 in all, xchg rbx.
-_CODE: Final = bytes.fromhex("53 48 89 f8 31 d2 48 c1 c7 03 48 c1 c7 0d 48 c1 c7 3d 48 c1 c7 33 48 87 db 48 89 d0 5b c3")
+# uint64 request(uint64 arguments[6]): rax = arguments, rdx = default answer, rotates of rdi by 128 in all, xchg rbx.
+_CODE: Final = bytes.fromhex(
+    "53 48 89 f8 31 d2 48 c1 c7 03 48 c1 c7 0d 48 c1 c7 3d 48 c1 c7 33 48 87 db 48 89 d0 5b c3"
+)
 _CALLGRIND: Final = (ord("C") << 24) | (ord("T") << 16)
 _RUNNING_ON_VALGRIND: Final = 0x1001
 _TOGGLE_COLLECT, _DUMP_STATS_AT, _START = _CALLGRIND + 2, _CALLGRIND + 3, _CALLGRIND + 4

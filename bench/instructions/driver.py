@@ -8,8 +8,7 @@ The pool always holds the same content and the victims are always of the same ki
 
 import gc
 import sys
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bench.instructions.collection import Collection
 from bench.shapes import BLOCK_TOKENS, DECODE_PROMPT_BLOCKS, NUM_RUNNING, REQUEST_BLOCKS
@@ -18,6 +17,9 @@ from bench.workloads.decode import DecodeStep
 from bench.workloads.pool import IDENTITY, Int32Array, new_manager, random_tokens, serve
 from bench.workloads.requests import RequestLife
 from residentkv import Accepted, BlockManager, ClaimSpec, ClaimState, LeadingPrefix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SPARE_BLOCKS: Final = NUM_RUNNING * 3 * DECODE_PROMPT_BLOCKS  # more than is evicted: the path stays without a claim
 _WARMUP_RUNS: Final = 16

@@ -1,9 +1,10 @@
 """vLLM's KVCacheManager at the shapes of our cases. Runs in an interpreter that has vllm, and does not need residentkv.
 
-Usage: python -m bench.peers.vllm_kv_cache_manager NUM_RUNS    (prints {"version": ..., "cases": {NAME: {"p50_us", "min_us"}}})
+Usage: python -m bench.peers.vllm_kv_cache_manager NUM_RUNS
+Prints {"version": ..., "cases": {NAME: {"p50_us": ..., "min_us": ...}}} as its last line.
 
-What a case includes is what our case includes: a new request with its block hashes, the lookup, the slots, the release; for a decode
-step one `allocate_slots` per running request and the ids that a scheduler passes on. Written for vllm 0.32.
+A case includes what our case includes: a new request with its block hashes, the lookup, the slots, the release. A
+decode step is one `allocate_slots` per running request, with the ids that a scheduler passes on. Written for vllm 0.32.
 """
 
 import json
@@ -44,7 +45,9 @@ _HASHER = get_request_block_hasher(BLOCK_TOKENS, sha256)
 
 
 def _new_manager(num_blocks: int) -> KVCacheManager:
-    config = KVCacheConfig(num_blocks=num_blocks, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], _SPEC)])
+    config = KVCacheConfig(
+        num_blocks=num_blocks, kv_cache_tensors=[], kv_cache_groups=[KVCacheGroupSpec(["layer"], _SPEC)]
+    )
     return KVCacheManager(config, max_model_len=65_536, scheduler_block_size=BLOCK_TOKENS, hash_block_size=BLOCK_TOKENS)
 
 
@@ -70,9 +73,14 @@ def _fill(manager: KVCacheManager, sequence_blocks: int, num_blocks: int) -> Non
         manager.free(_admit(manager, f"fill-{number}", _new_prompt(sequence_blocks)))
 
 
+def _num_cached(manager: KVCacheManager) -> int:
+    return len(manager.block_pool.cached_block_hash_to_block)
+
+
 def _full_manager(num_blocks: int, sequence_blocks: int) -> KVCacheManager:
     manager = _new_manager(num_blocks + 1)
     _fill(manager, sequence_blocks, num_blocks)
+    assert _num_cached(manager) == num_blocks
     return manager
 
 
@@ -138,17 +146,22 @@ def _decode(num_blocks: int, num_runs: int) -> dict[str, float]:
 
 
 def _evict(num_blocks: int, sequence_blocks: int, num_runs: int) -> dict[str, float]:
-    pool = _full_manager(num_blocks, sequence_blocks)
+    manager = _full_manager(num_blocks, sequence_blocks)
+    pool = manager.block_pool
     taken: list[Any] = []
+
+    full = _num_cached(manager)
 
     def prepare() -> None:
         if taken:
-            pool.block_pool.free_blocks(taken)
+            assert _num_cached(manager) == full - EVICTED_BLOCKS
+            pool.free_blocks(taken)
             taken.clear()
-            _fill(pool, sequence_blocks, EVICTED_BLOCKS)
+            _fill(manager, sequence_blocks, EVICTED_BLOCKS)
+        assert _num_cached(manager) == full
 
     def run(_: None) -> None:
-        taken.extend(pool.block_pool.get_new_blocks(EVICTED_BLOCKS))
+        taken.extend(pool.get_new_blocks(EVICTED_BLOCKS))
 
     return _times(prepare, run, num_runs, units=EVICTED_BLOCKS)
 

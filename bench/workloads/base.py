@@ -22,11 +22,11 @@ class Workload(Protocol):
 
         Raises
         ------
-        WorkNotDone : a counter disagrees with the number of runs.
+        WorkNotDoneError : a counter disagrees with the number of runs.
         """
 
 
-class WorkNotDone(AssertionError):
+class WorkNotDoneError(AssertionError):
     """A benchmark measured something else than it says."""
 
 
@@ -35,7 +35,7 @@ def expect(what: str, observed: object, expected: object) -> None:
 
     Raises
     ------
-    WorkNotDone : they differ.
+    WorkNotDoneError : they differ.
     """
     if observed != expected:
-        raise WorkNotDone(f"{what}: {observed}, expected {expected}")
+        raise WorkNotDoneError(f"{what}: {observed}, expected {expected}")

@@ -38,7 +38,13 @@ class _Conflict:
         claim_id = f"claim-{number}"
         # Values differ, so the arbiter has to order the claims.
         spec = ClaimSpec(
-            claim_id, "tenant", IDENTITY, tokens, LeadingPrefix(1), mode=self.mode, predicted_value=float(number * 7919 % 10_007)
+            claim_id,
+            "tenant",
+            IDENTITY,
+            tokens,
+            LeadingPrefix(1),
+            mode=self.mode,
+            predicted_value=float(number * 7919 % 10_007),
         )
         answer = self._manager.claims.submit(spec)
         assert isinstance(answer, Accepted), answer

@@ -11,7 +11,7 @@ from residentkv import BlockManager, StepPlan
 class DecodeStep:
     """Row 3: plan a step of one token for each running request, take block tables and slot mapping, commit.
 
-    Prompts are staggered by one token, so that in every step one request in sixteen begins a block and as many fill one.
+    Prompts are staggered by one token: in every step one request in sixteen begins a block and as many fill one.
     """
 
     units = 1
@@ -103,4 +103,6 @@ class DecodeWithFlashInferArrays(DecodeInFullPool):
         indices = np.concatenate([table[row, :count] for row, count in zip(self._rows, pages, strict=True)])
         expect("kv_indptr", plan.kv_indptr.tolist(), [0, *np.cumsum(pages).tolist()])
         expect("kv_indices", plan.kv_indices.tolist(), indices.tolist())
-        expect("kv_last_page_len", plan.kv_last_page_len.tolist(), ((plan.context_lens - 1) % BLOCK_TOKENS + 1).tolist())
+        expect(
+            "kv_last_page_len", plan.kv_last_page_len.tolist(), ((plan.context_lens - 1) % BLOCK_TOKENS + 1).tolist()
+        )

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from bench.workloads.base import Facts, WorkNotDone
+from bench.workloads.base import Facts, WorkNotDoneError
 
 
 class Import:
@@ -22,9 +22,11 @@ class Import:
         subprocess.run([sys.executable, "-c", self._statement], check=True)  # noqa: S603 - our own interpreter
 
     def verify(self) -> Facts:
-        """Neither torch nor a kernel compiler was loaded; the share of the bare interpreter is reported by its own case."""
-        code = f"{self._statement}; import sys; print(*sorted({{'torch', 'triton', 'transformers'}} & set(sys.modules)))"
+        """Neither torch nor a kernel compiler was loaded. What the bare interpreter takes is a case of its own."""
+        code = (
+            f"{self._statement}; import sys; print(*sorted({{'torch', 'triton', 'transformers'}} & set(sys.modules)))"
+        )
         loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
         if loaded.stdout.strip():
-            raise WorkNotDone(f"{self._statement!r} loads {loaded.stdout.strip()}")
+            raise WorkNotDoneError(f"{self._statement!r} loads {loaded.stdout.strip()}")
         return {}

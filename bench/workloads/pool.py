@@ -28,7 +28,10 @@ def random_tokens(num_tokens: int, seed: int = 0) -> Int32Array:
 
 
 class Prompts:
-    """Prompts of one shape, `shared` followed by tokens that no other prompt has. The array is reused: a tokenizer's output is warm, too."""
+    """Prompts of one shape: `shared`, then tokens that no other prompt has.
+
+    The array is reused, because a tokenizer's output is in the processor's cache, too.
+    """
 
     def __init__(self, num_own_tokens: int, shared: Int32Array | None = None) -> None:
         head = np.empty(0, np.int32) if shared is None else shared

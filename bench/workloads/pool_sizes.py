@@ -1,11 +1,15 @@
 """Making a pool, touching all of it for the first time, and giving up what it caches."""
 
 import resource
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.shapes import BLOCK_TOKENS, EVICTED_BLOCKS, REQUEST_BLOCKS
 from bench.workloads.base import Facts, expect
 from bench.workloads.pool import Prompts, fill, new_manager, serve
-from residentkv import BlockManager
+
+if TYPE_CHECKING:
+    from residentkv import BlockManager
 
 
 class CreatePool:
@@ -107,7 +111,7 @@ class Evict:
 def _resident_bytes() -> int:
     """Physical memory of this process now (Linux; elsewhere the most there ever was)."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
+        statm = Path("/proc/self/statm").read_text(encoding="ascii")
+        return int(statm.split()[1]) * resource.getpagesize()
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

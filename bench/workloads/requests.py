@@ -9,7 +9,7 @@ from residentkv import BlockManager
 
 
 class RequestLife:
-    """Admit a request, plan and commit its prefill, finish it. The tokens `cached` lead every prompt and are in the cache.
+    """Admit a request, plan and commit its prefill, finish it. Every prompt begins with the tokens `cached`.
 
     The pool is full, so each new block evicts cached content.
     """

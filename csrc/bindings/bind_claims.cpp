@@ -99,6 +99,14 @@ ConflictHandle conflict_of_row(py::object const& self, std::int64_t row, std::ui
   });
 }
 
+ConflictHandle conflict_of_fork(py::object const& self, std::int64_t parent) {
+  ManagerHandle& handle = self.cast<ManagerHandle&>();
+  return handle.gate.enter([&] {
+    Conflict::ForkOf const fork{handle.manager.requests().admitted_row(parent)};
+    return ConflictHandle{.manager = self, .conflict = std::make_unique<Conflict>(handle.manager, fork)};
+  });
+}
+
 py::array_t<std::uint32_t> sufficient(ConflictHandle const& self, py::array_t<std::uint32_t, py::array::c_style> const& order) {
   return self.manager.cast<ManagerHandle&>().gate.enter([&] {
     std::vector<ClaimId> claims;
@@ -137,7 +145,7 @@ void bind_claims(py::module_& module, py::class_<ManagerHandle>& manager) {
       .def_property_readonly("claim", [](ClaimNotice const& n) { return index_of(n.claim); })
       .def_property_readonly("kind", [](ClaimNotice const& n) { return kEventNames[static_cast<std::size_t>(n.kind)]; });
   py::class_<ConflictHandle>(module, "Conflict", "Which claims stand in the way of one demand; csrc/manager/conflict.hpp.")
-      .def_property_readonly("decision", [](ConflictHandle const& c) { return c.conflict->decision(); })
+      .def_property_readonly("decision", [](ConflictHandle const& c) { return decision_object(c.conflict->decision()); })
       .def_property_readonly("claims", [](ConflictHandle const& c) { return numbers_of<std::uint32_t, ClaimId>(c.conflict->claims()); })
       .def_property_readonly("blocks", [](ConflictHandle const& c) { return copied(c.conflict->blocks()); })
       .def("sufficient", &sufficient, py::arg("order"));
@@ -157,6 +165,7 @@ void bind_claims(py::module_& module, py::class_<ManagerHandle>& manager) {
   manager.def("take_claim_notices",
               [](ManagerHandle& handle) { return handle.gate.enter([&] { return handle.manager.ledger().take_notices(); }); });
   manager.def("conflict", &conflict, py::arg("root"), py::arg("tokens"), py::arg("max_new_tokens"), py::arg("extra_keys"));
+  manager.def("conflict_of_fork", &conflict_of_fork, py::arg("row"));
   manager.def("conflict_of_row", &conflict_of_row, py::arg("row"), py::arg("num_tokens"));
 }
 

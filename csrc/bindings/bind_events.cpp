@@ -41,7 +41,7 @@ py::dtype event_dtype() {
 }
 
 py::array drain_events(ManagerHandle& handle) {
-  std::vector<EventRecord> const records = handle.gate.enter([&] { return handle.manager.ledger().events().drain(); });
+  std::vector<EventRecord> const records = handle.gate.read([&] { return handle.manager.ledger().events().drain(); });
   return py::array(event_dtype(), {static_cast<py::ssize_t>(records.size())}, records.data());
 }
 

@@ -1,3 +1,6 @@
+
+#include <array>
+
 #include "bindings/fast_calls.hpp"
 #include "bindings/manager_handle.hpp"
 
@@ -64,7 +67,7 @@ PyObject* admit(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
            .future_reuse = PyObject_IsTrue(arguments[5]) == 1},
           int_argument(arguments[6], "now_ns"));
     });
-    return py::cast(decision).release().ptr();
+    return decision_object(decision).release().ptr();
   });
 }
 
@@ -77,12 +80,13 @@ PyObject* finish(PyObject* self, PyObject* row) {
   });
 }
 
-Decision fork(ManagerHandle& handle, std::int64_t row, std::uint64_t request, std::int64_t now_ns) {
-  return handle.gate.enter([&] { return handle.manager.fork(handle.manager.requests().admitted_row(row), RequestKey{request}, now_ns); });
+py::object fork(ManagerHandle& handle, std::int64_t row, std::uint64_t request, std::int64_t now_ns) {
+  return decision_object(
+      handle.gate.enter([&] { return handle.manager.fork(handle.manager.requests().admitted_row(row), RequestKey{request}, now_ns); }));
 }
 
-Decision resume(ManagerHandle& handle, std::int64_t row, std::int64_t now_ns) {
-  return handle.gate.enter([&] { return handle.manager.resume(handle.manager.requests().admitted_row(row), now_ns); });
+py::object resume(ManagerHandle& handle, std::int64_t row, std::int64_t now_ns) {
+  return decision_object(handle.gate.enter([&] { return handle.manager.resume(handle.manager.requests().admitted_row(row), now_ns); }));
 }
 
 void preempt(ManagerHandle& handle, std::int64_t row) {
@@ -110,7 +114,48 @@ py::array_t<std::int32_t> request_blocks(ManagerHandle& handle, std::int64_t num
   });
 }
 
+// A struct sequence: fields are read without a Python-level property, and every admission reads four of them.
+PyTypeObject* decision_type() {
+  static PyStructSequence_Field fields[] = {
+      {"outcome", "ADMITTED, DEFERRED, REFUSED, CAPACITY_REQUIRED or DEADLINE_DUE"},
+      {"row", "of the request, -1 unless admitted"},
+      {"num_cached_tokens", "where prefill starts"},
+      {"peak_blocks", "|A(r)|"},
+      {"new_blocks", "to take now"},
+      {"available_blocks", "available(r)"},
+      {"protected_blocks", "|P|"},
+      {"protected_union_peak_blocks", "|P u A(r)|"},
+      {"resident_plus_active_blocks", "|P u held u A(r)|"},
+      {"num_filled_blocks", "reserved nodes the request fills"},
+      {nullptr, nullptr},
+  };
+  static PyStructSequence_Desc description{"residentkv._core.Decision", "Numbers of one admission; csrc/manager/decision.hpp.", fields, 10};
+  static PyTypeObject* const type = PyStructSequence_NewType(&description);
+  return type;
+}
+
 }  // namespace
+
+py::object decision_object(Decision const& decision) {
+  std::array<std::int64_t, 10> const values{
+      static_cast<std::int64_t>(decision.outcome),
+      decision.row == kNoRow ? -1 : static_cast<std::int64_t>(index_of(decision.row)),
+      decision.num_cached_tokens,
+      decision.peak_blocks,
+      decision.new_blocks,
+      decision.available_blocks,
+      decision.protected_blocks,
+      decision.protected_union_peak_blocks,
+      decision.resident_plus_active_blocks,
+      decision.num_filled_blocks,
+  };
+  auto object = py::reinterpret_steal<py::object>(PyStructSequence_New(decision_type()));
+  if (!object) throw py::error_already_set();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    PyStructSequence_SetItem(object.ptr(), static_cast<Py_ssize_t>(i), py::int_(values[i]).release().ptr());
+  }
+  return object;
+}
 
 void bind_requests(py::module_& module, py::class_<ManagerHandle>& manager) {
   module.attr("ADMITTED") = static_cast<int>(Outcome::kAdmitted);
@@ -119,17 +164,7 @@ void bind_requests(py::module_& module, py::class_<ManagerHandle>& manager) {
   module.attr("CAPACITY_REQUIRED") = static_cast<int>(Outcome::kCapacityRequired);
   module.attr("DEADLINE_DUE") = static_cast<int>(Outcome::kDeadlineDue);
 
-  py::class_<Decision>(module, "Decision", "Numbers of one admission; csrc/manager/decision.hpp.")
-      .def_property_readonly("outcome", [](Decision const& d) { return static_cast<int>(d.outcome); })
-      .def_property_readonly("row", [](Decision const& d) { return d.row == kNoRow ? -1 : static_cast<std::int64_t>(index_of(d.row)); })
-      .def_readonly("num_cached_tokens", &Decision::num_cached_tokens)
-      .def_readonly("peak_blocks", &Decision::peak_blocks)
-      .def_readonly("new_blocks", &Decision::new_blocks)
-      .def_readonly("available_blocks", &Decision::available_blocks)
-      .def_readonly("protected_blocks", &Decision::protected_blocks)
-      .def_readonly("protected_union_peak_blocks", &Decision::protected_union_peak_blocks)
-      .def_readonly("resident_plus_active_blocks", &Decision::resident_plus_active_blocks)
-      .def_readonly("num_filled_blocks", &Decision::num_filled_blocks);
+  module.attr("Decision") = py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(decision_type()));
   py::class_<RequestFacts>(module, "RequestFacts", "Where one request stands; csrc/manager/request_table.hpp.")
       .def_readonly("request", &RequestFacts::request)
       .def_readonly("num_known_tokens", &RequestFacts::num_known_tokens)

@@ -11,7 +11,7 @@ struct Counts {
 };
 
 Counts counts(ManagerHandle& handle) {
-  return handle.gate.enter([&] {
+  return handle.gate.read([&] {
     BlockManager& manager = handle.manager;
     BlockLedger& ledger = manager.ledger();
     BlockPool const& pool = ledger.pool();
@@ -42,7 +42,7 @@ Counts counts(ManagerHandle& handle) {
 }
 
 py::array_t<std::uint8_t> block_states(ManagerHandle& handle) {
-  return handle.gate.enter([&] {
+  return handle.gate.read([&] {
     BlockPool const& pool = handle.manager.ledger().pool();
     py::array_t<std::uint8_t> array(static_cast<py::ssize_t>(pool.num_rows()));
     std::uint8_t* const states = array.mutable_data();

@@ -56,6 +56,7 @@ inline std::span<std::int32_t const> token_span(py::handle tokens) {
   return span;
 }
 
+py::object decision_object(Decision const& decision);
 EventKind event_kind(std::string const& name);  // THROWS: ContractError for an unknown name
 
 void bind_requests(py::module_& module, py::class_<ManagerHandle>& manager);

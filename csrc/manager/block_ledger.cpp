@@ -65,7 +65,7 @@ void BlockLedger::unlink_victim(BlockPool::Taken const& taken, RequestKey reques
     VictimReason const reason = taken.victim_retention == Retention::kSoft ? VictimReason::kSoftPriorityLru
                                 : named                                    ? VictimReason::kBestEffortLru
                                                                            : VictimReason::kUnclaimedLru;
-    record_block(EventKind::kVictimSelected, named ? hold->last_claim : kNoClaim, node, taken.block, request,
+    record_block(EventKind::kVictimSelected, named ? naming_claim(*hold) : kNoClaim, node, taken.block, request,
                  static_cast<std::uint16_t>(reason));
   }
   if (!named) {
@@ -128,7 +128,7 @@ void BlockLedger::back(NodeId node, NodeHold* hold, BlockId block, RequestKey re
   index_.set_block(node, block);
   pool_.set_content(block, node, retention_of(hold));
   if (hold == nullptr) return;
-  record_block(EventKind::kBlockMaterialized, hold->last_claim, node, block, request);
+  if (events_.wants_block_events()) record_block(EventKind::kBlockMaterialized, naming_claim(*hold), node, block, request);
   for (ClaimId const claim : hold->anchored) {
     Region& region = *regions_.find(claim);
     if (region.predicate_true) continue;
@@ -260,6 +260,17 @@ Survival BlockLedger::survival(Region const& region) const {
 }
 
 // --- events ---
+
+// A live claim that names the node: the latest, or after that one ended, the latest that is left.  O(1), O(claims) once after such an end.
+ClaimId BlockLedger::naming_claim(NodeHold& hold) {
+  std::uint32_t const position = index_.position(hold.node);
+  auto const& regions = regions_.all();
+  for (auto region = regions.rbegin(); hold.last_claim == kNoClaim && region != regions.rend(); ++region) {
+    std::vector<NodeId> const& nodes = region->second.nodes;
+    if (position < nodes.size() && nodes[position] == hold.node) hold.last_claim = region->first;
+  }
+  return hold.last_claim;
+}
 
 std::uint64_t BlockLedger::record_claim(EventKind kind, Region const& region, Survival survival, RequestKey request, std::uint16_t cause,
                                         bool before) {

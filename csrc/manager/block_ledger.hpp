@@ -157,6 +157,7 @@ class BlockLedger {
   [[nodiscard]] Replan take_out(Region& region, std::size_t from, std::vector<Filling>& stopped);
   void put_back(Replan const& replan);
   void forget_lost(std::span<NodeId const> lost);
+  [[nodiscard]] ClaimId naming_claim(NodeHold& hold);
   void record_block(EventKind kind, ClaimId claim, NodeId node, BlockId block, RequestKey request, std::uint16_t cause = 0);
 
   Options options_;

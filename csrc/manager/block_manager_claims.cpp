@@ -95,11 +95,9 @@ ClaimAnswer BlockManager::accept_claim(ClaimRequest const& wanted, std::int64_t 
   answer.largest_union_blocks = answer.protected_blocks;
   for (Overlap const& overlap : overlaps) {
     std::uint32_t const together = answer.protected_blocks + requests_.request(overlap.row).peak_blocks;
-    if (together < answer.largest_union_blocks) continue;
+    if (together <= answer.largest_union_blocks) continue;
     std::uint32_t const num_protected = std::max(overlap.num_common, num_protected_on_chain(overlap.row));
-    bool const needs_duplicate =
-        num_protected == requests_.request(overlap.row).peak_blocks && requests_.row(overlap.row).num_known % options_.block_size == 0;
-    answer.largest_union_blocks = std::max(answer.largest_union_blocks, together - num_protected + needs_duplicate);
+    answer.largest_union_blocks = std::max(answer.largest_union_blocks, together - num_protected);
   }
   if (protects && answer.protected_blocks > wanted.max_protected_blocks) {
     answer.outcome = ClaimOutcome::kOverBudget;

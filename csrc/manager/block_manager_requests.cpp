@@ -85,17 +85,14 @@ BlockManager::Look BlockManager::look(Demand const& demand) {
     decision.num_filled_blocks += ledger_.is_reserved(nodes_[i]);
   }
 
-  // One token is always computed. When all blocks of a request are there and stay, that takes a block more for a while.
-  bool const is_complete = num_protected > 0 && num_protected == demand.peak_blocks && num_tokens % options_.block_size == 0;
-  bool const needs_duplicate = is_complete && ledger_.is_backed(nodes_.back());
   decision.num_cached_tokens = look.num_reused * options_.block_size;
   decision.peak_blocks = demand.peak_blocks;
   decision.new_blocks = blocks_for(num_tokens, options_.block_size) - look.num_reused;
   decision.available_blocks =
       std::int64_t{pool.num_free()} + pool.num_cached() - pool.num_reserved() - look.num_cached_reused + decision.num_filled_blocks;
   decision.protected_blocks = ledger_.num_protected();
-  decision.protected_union_peak_blocks = ledger_.num_protected() + demand.peak_blocks - num_protected + needs_duplicate;
-  decision.resident_plus_active_blocks = ledger_.num_protected_or_held() + demand.peak_blocks - num_protected_or_held + needs_duplicate;
+  decision.protected_union_peak_blocks = ledger_.num_protected() + demand.peak_blocks - num_protected;
+  decision.resident_plus_active_blocks = ledger_.num_protected_or_held() + demand.peak_blocks - num_protected_or_held;
   decision.outcome = judge(decision);
   return look;
 }

@@ -5,38 +5,44 @@
 
 namespace residentkv {
 
-Conflict::Conflict(BlockManager& manager, Demand const& demand)
-    : manager_(&manager), version_(manager.version_), stamp_(++manager.num_conflicts_) {
-  BlockManager::Look const look = manager.look(demand);
-  decision_ = look.decision;
-  num_reused_ = look.num_reused;
-  chain_ = manager.nodes_;
+Conflict::Conflict(BlockManager& manager, Demand const& demand) : Conflict(manager, demand, Rule::kAdmission) {
+  decision_.outcome = manager.judge(decision_);
   find_blocking();
 }
 
 Conflict::Conflict(BlockManager& manager, RowId id, std::uint32_t num_tokens)
-    : manager_(&manager), version_(manager.version_), stamp_(++manager.num_conflicts_) {
-  Row const& row = manager.requests_.row(id);
-  Request const& request = manager.requests_.request(id);
-  BlockManager::Look const look = manager.look(manager.demand_of(id, num_tokens));
-  decision_ = look.decision;
-  num_reused_ = look.num_reused;
-  chain_ = manager.nodes_;
-  if (row.status == RequestStatus::kRunning) {  // it holds its chain already; only what it grows by is new
-    std::uint32_t const end = blocks_for(std::uint64_t{row.num_planned} + num_tokens, manager.options_.block_size);
-    auto const num_held = static_cast<std::uint32_t>(request.blocks.size());
-    rule_ = Rule::kGrowth;  // what it holds of its chain is in use, so what is idle there is not its own
-    decision_.num_filled_blocks = 0;
-    decision_.new_blocks = end > num_held ? end - num_held : 0;
-    decision_.available_blocks = manager.ledger_.pool().num_available();
+    : Conflict(manager, manager.demand_of(id, num_tokens),
+               manager.requests_.row(id).status == RequestStatus::kRunning ? Rule::kGrowth : Rule::kResume) {
+  if (rule_ == Rule::kGrowth) {
+    auto const num_held = static_cast<std::uint32_t>(manager.requests_.request(id).blocks.size());
+    std::uint32_t const end = blocks_for(std::uint64_t{manager.requests_.row(id).num_planned} + num_tokens, manager.options_.block_size);
+    takes_only(end > num_held ? end - num_held : 0);
+    decision_.outcome = manager.judge(decision_);
   } else {
-    rule_ = Rule::kResume;
-  }
-  decision_.outcome = manager.judge(decision_);
-  if (rule_ == Rule::kResume) {
     decision_.outcome = decision_.new_blocks > decision_.available_blocks ? Outcome::kDeferred : Outcome::kAdmitted;
   }
   find_blocking();
+}
+
+Conflict::Conflict(BlockManager& manager, ForkOf fork) : Conflict(manager, manager.demand_of(fork.parent, 0), Rule::kGrowth) {
+  takes_only(manager.requests_.row(fork.parent).num_written % manager.options_.block_size != 0 ? 1 : 0);
+  decision_.outcome = manager.judge(decision_);
+  find_blocking();
+}
+
+Conflict::Conflict(BlockManager& manager, Demand const& demand, Rule rule)
+    : manager_(&manager), rule_(rule), version_(manager.version_), stamp_(++manager.num_conflicts_) {
+  BlockManager::Look const look = manager.look(demand);
+  decision_ = look.decision;
+  num_reused_ = look.num_reused;
+  chain_ = manager.nodes_;
+}
+
+// The request holds its chain already; only `num_blocks` are new.
+void Conflict::takes_only(std::uint32_t num_blocks) {
+  decision_.num_filled_blocks = 0;
+  decision_.new_blocks = num_blocks;
+  decision_.available_blocks = manager_->ledger_.pool().num_available();
 }
 
 void Conflict::find_blocking() {

@@ -21,6 +21,11 @@ class Conflict {
   Conflict(BlockManager& manager, Demand const& demand);
   // Of an admitted request: a preempted one that resumes, or a running one that grows by `num_tokens`.
   Conflict(BlockManager& manager, RowId row, std::uint32_t num_tokens);
+  // Of a child that would share everything `parent` has written.
+  struct ForkOf {
+    RowId parent;
+  };
+  Conflict(BlockManager& manager, ForkOf fork);
 
   [[nodiscard]] Decision const& decision() const noexcept { return decision_; }
   [[nodiscard]] std::span<ClaimId const> claims() const noexcept { return claims_; }       // by blocks descending, then by acceptance
@@ -32,6 +37,8 @@ class Conflict {
 
  private:
   enum class Rule : std::uint8_t { kAdmission, kResume, kGrowth };
+  Conflict(BlockManager& manager, Demand const& demand, Rule rule);
+  void takes_only(std::uint32_t num_blocks);
   void find_blocking();
   void stamp_path(NodeId end);
   void stamp(NodeHold& hold, bool is_on_chain, bool is_usable_by_request, std::uint32_t blocks_before);
@@ -39,7 +46,7 @@ class Conflict {
   void set_ended(ClaimId claim, std::int32_t change);
 
   BlockManager* manager_;
-  Rule rule_ = Rule::kAdmission;
+  Rule rule_;
   Decision decision_;
   std::uint32_t num_reused_ = 0;
   std::vector<NodeId> chain_;  // of the demand

@@ -22,6 +22,8 @@ class Gate {
   template <typename Body>
   decltype(auto) enter(Body&& body) {
     Pass const pass(*this);
+    if (!poisoned_.empty()) [[unlikely]]
+      throw InvariantError("the manager is poisoned and serves nothing any more: " + poisoned_);
     try {
       return body();
     } catch (InvariantError const& error) {
@@ -31,6 +33,13 @@ class Gate {
       poisoned_ = "out of memory in the middle of an operation";
       throw;
     }
+  }
+
+  // For what a post-mortem needs: counters and recorded events can be read from a poisoned manager as well.
+  template <typename Body>
+  decltype(auto) read(Body&& body) {
+    Pass const pass(*this);
+    return body();
   }
 
   void close() {
@@ -63,8 +72,6 @@ class Gate {
   void check() const {
     RKV_REQUIRE(fork_generation_ == current_fork_generation(),
                 "this manager belongs to the parent process: build a new one after fork, or use the spawn start method");
-    if (!poisoned_.empty()) [[unlikely]]
-      throw InvariantError("the manager is poisoned and serves nothing any more: " + poisoned_);
     RKV_REQUIRE(!is_closed_, "the manager is closed");
   }
 

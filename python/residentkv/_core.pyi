@@ -279,6 +279,7 @@ class BlockManager:
     def claim_blocks(self, claim: int) -> Int32Array: ...  # [footprint] block ids, -1 where not computed
     def take_claim_notices(self) -> list[ClaimNotice]: ...
     def conflict(self, root: int, tokens: Int32Array, max_new_tokens: int, extra_keys: Sequence[bytes | None] | None) -> Conflict: ...
+    def conflict_of_fork(self, row: int) -> Conflict: ...  # of a child of this request
     def conflict_of_row(self, row: int, num_tokens: int) -> Conflict: ...  # resume (num_tokens 0) or growth by num_tokens of an admitted request
 
     # faults

@@ -24,7 +24,6 @@ class Book:
         self._all_blocks = set(range(first_block, first_block + facts.usable))
         self._parents: dict[Content, Content | None] = {}
         self._ended: dict[Content, int] = {}  # whom a later loss of the node is reported to
-        self._detached: set[Content] = set()
 
     # --- blocks ---
 
@@ -88,11 +87,11 @@ class Book:
     def accept(self, claim: Claim) -> None:
         facts = self.facts
         if claim.mode is Mode.PROTECTING:
-            for node, request in facts.bind_fillers(claim.names()).items():
+            for node, request in facts.bind_fillers(claim.nodes).items():
                 request.fills[facts.nodes(request).index(node)] = node
         facts.claims[claim.claim] = claim
         self._take_claim_event("resident_claim_accepted", claim, self._surviving(claim))
-        for position, node in enumerate(claim.names()):
+        for position, node in enumerate(claim.nodes):
             self._ended.pop(node, None)
             self._parents.setdefault(node, claim.nodes[position - 1] if position else None)
             if node in facts.indexed:
@@ -120,33 +119,46 @@ class Book:
         protected, named = facts.protected, facts.named(*Mode)
         for request in facts.requests:
             request.fills = {position: node for position, node in request.fills.items() if node in protected}
-        for node in claim.names():
+        for node in claim.nodes:
             if node in named or node not in facts.indexed:
                 continue
-            if self.is_detached(node):
-                del facts.indexed[node]  # nobody can find it and nobody wants it
-            elif remember:
+            if remember:
                 self._ended[node] = claim.claim
             else:
                 self._ended.pop(node, None)
 
     # --- faults ---
 
-    def is_detached(self, node: Content) -> bool:
-        return node in self._detached
-
-    def descendants(self, bad: Iterable[Content]) -> list[Content]:
-        """`bad` and every known node below, parents first."""
-        lost = list(bad)
-        for node in lost:
-            lost.extend(child for child, parent in self._parents.items() if parent == node and child not in lost)
+    def descendants(self, bad: Iterable[Content]) -> set[Content]:
+        """`bad` and every node below, computed or claimed."""
+        known = self.facts.indexed.keys() | self.facts.named(*Mode)
+        lost = set(bad)
+        while below := {node for node in known - lost if self._parents[node] in lost}:
+            lost |= below
         return lost
 
+    def invalidate(self, bad: set[Content], lost: set[Content], cause: int) -> None:
+        for claim in list(self.facts.claims.values()):
+            if claim.predicate_true and lost.intersection(claim.nodes[: claim.end]):
+                survivors = {position for position in self._surviving(claim) if claim.nodes[position] not in bad}
+                self.harm(claim, survivors, request=None, cause=cause)
+        self._forget(lost)
+
     def drop_everything(self) -> None:
-        """A reset: parents first, and whoever was to be told of a lost block is told."""
-        for node in sorted(self._ended, key=self._position):
-            self.journal.take(LOST, claim=self._ended.pop(node), block=self.facts.indexed[node], request=None)
-        self.facts.indexed.clear()
+        self._forget(set(self.facts.indexed))
+
+    def _forget(self, lost: set[Content]) -> None:
+        """Content that nobody can find again; whoever was to be told of a lost block is told, tail first."""
+        blocks = {self.facts.indexed[node]: node for node in lost if node in self._ended}
+        positions = []
+        while blocks:
+            event = self.journal.take(LOST, request=None)
+            node = blocks.pop(event.block)
+            assert (event.claim, event.position) == (self._ended.pop(node), self._position(node))
+            positions.append(event.position)
+        assert positions == sorted(positions, reverse=True)
+        for node in lost & self.facts.indexed.keys():
+            del self.facts.indexed[node]
 
     # --- details ---
 

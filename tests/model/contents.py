@@ -30,9 +30,5 @@ class Contents:
         size = self._block_size
         return self.chain(root, tokens, extras)[size - 1 :: size]
 
-    def detached(self, node: Content, event: int) -> Content:
-        """A name for content that nobody can find any more since `event`; its own name is free for a fresh copy."""
-        return self._id("detached", node, event)
-
     def _id(self, *key: object) -> Content:
         return self._ids.setdefault(key, len(self._ids))

@@ -25,13 +25,17 @@ class Outcome(IntEnum):
 
 @dataclass
 class Request:
-    """`tokens` are the known ones; `stream` is what the model was or will be fed, steps in flight included."""
+    """A request.
+
+    `tokens` are the known ones, of which no rewind forgets the first `num_fixed`; `stream` is what the model was or
+    will be fed, steps in flight included.
+    """
 
     key: int
     row: int
     root: int
     tokens: list[int]
-    num_prompt: int
+    num_fixed: int
     limit: int | None
     peak: int
     extras: tuple[bytes | None, ...]
@@ -59,17 +63,15 @@ class Request:
 class Claim:
     claim: int
     mode: Mode
-    nodes: list[Content | None]  # None: lost for good
+    nodes: list[Content]
     start: int
     end: int
     predicate_true: bool = False
 
     @property
-    def anchor(self) -> Content | None:
+    def anchor(self) -> Content:
+        """The node that makes the predicate true, and whose loss makes it false."""
         return self.nodes[self.end - 1]
-
-    def names(self) -> list[Content]:
-        return [node for node in self.nodes if node is not None]
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Facts:
     # --- sets ---
 
     def named(self, *modes: Mode) -> set[Content]:
-        return {node for claim in self.claims.values() if claim.mode in modes for node in claim.names()}
+        return {node for claim in self.claims.values() if claim.mode in modes for node in claim.nodes}
 
     @property
     def protected(self) -> set[Content]:
@@ -171,10 +173,15 @@ class Facts:
     def demand(self, request: Request) -> Demand:
         return Demand(tuple(self.nodes(request)), len(request.tokens), request.peak, request.key)
 
-    def peak_set(self, demand: Demand) -> set[Logical]:
-        """A(r)."""
-        own = {("new", demand.key, position) for position in range(len(demand.nodes), demand.peak)}
-        return {*demand.nodes, *own}
+    def peak_set(self, demand: Demand, *, has_duplicate: bool = False) -> set[Logical]:
+        """A(r). With a duplicate its last block is one of its own: see `duplicates_last`."""
+        nodes = demand.nodes[:-1] if has_duplicate else demand.nodes
+        return {*nodes, *(("new", demand.key, position) for position in range(len(nodes), demand.peak))}
+
+    def duplicates_last(self, demand: Demand, protected: set[Content]) -> bool:
+        """One token is always computed. Where all blocks of a request are there and stay, that takes one more."""
+        is_complete = demand.num_tokens == demand.peak * self.block_size
+        return is_complete and protected.issuperset(demand.nodes)
 
     def reused(self, demand: Demand) -> list[Content]:
         found = []
@@ -188,7 +195,9 @@ class Facts:
 
     def decide(self, demand: Demand) -> Expected:
         reused = self.reused(demand)
-        peak, protected = self.peak_set(demand), self.protected
+        protected = self.protected
+        has_duplicate = self.duplicates_last(demand, protected) and demand.nodes[-1] in self.indexed
+        peak = self.peak_set(demand, has_duplicate=has_duplicate)
         filled_by = self.reserved & set(demand.nodes)
         new_blocks = -(-demand.num_tokens // self.block_size) - len(reused)
         available = self.room - len(self.cached.intersection(reused)) + len(filled_by)
@@ -213,14 +222,15 @@ class Facts:
     def blocking(self, demand: Demand, outcome: Outcome) -> list[tuple[int, int]]:
         """(claim, its blocks in the way), most first, then by acceptance."""
         if outcome is Outcome.REFUSED:
-            in_the_way = self.protected - self.peak_set(demand)
+            has_duplicate = self.duplicates_last(demand, self.protected) and demand.nodes[-1] in self.indexed
+            in_the_way = self.protected - self.peak_set(demand, has_duplicate=has_duplicate)
         elif outcome is Outcome.DEFERRED:
             usable_by_it = self.reused(demand) + list(self.reserved & set(demand.nodes))
             in_the_way = self.protected - self.held - set(usable_by_it)
         else:
             return []
         counts = [
-            (claim.claim, len(in_the_way.intersection(claim.names())))
+            (claim.claim, len(in_the_way.intersection(claim.nodes)))
             for claim in self.claims.values()
             if claim.mode is Mode.PROTECTING
         ]

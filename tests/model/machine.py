@@ -130,7 +130,7 @@ class RequestMachine(RuleBasedStateMachine):
 
     def _remember(self) -> None:
         for request in self.world.facts.requests:
-            if request.status == "running" and len(request.tokens) > request.num_prompt:
+            if request.status == "running" and len(request.tokens) > request.num_fixed:
                 self.texts.append((request.root, list(request.tokens)))
 
     # --- the end ---

@@ -4,7 +4,7 @@ Physical ids are read from the manager (which block is taken is its choice); eve
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -26,13 +26,25 @@ class Entry:
     epoch: int
     table: list[int]
     slots: list[int]
+    kept: int  # leading planned tokens that no rewind has dropped since
+
+
+@dataclass
+class Departure:
+    """A row left a block that it shared, to write. The step keeps the shared block: if it fails, the row is back."""
+
+    request: Request
+    index: int
+    shared: int
+    own: int
 
 
 @dataclass
 class Step:
     number: int
     entries: list[Entry]
-    copies: list[tuple[int, int]] = field(default_factory=list)
+    copies: list[tuple[int, int]]
+    departures: list[Departure]
 
     def named_blocks(self) -> set[int]:
         return {block for entry in self.entries for block in entry.table}
@@ -40,7 +52,7 @@ class Step:
 
 class World:
     def __init__(self, usable: int, block_size: int, *, null_block: bool = True, max_requests: int = 6) -> None:
-        first = int(null_block)
+        first = self.first_block = int(null_block)
         self.contents = Contents(block_size)
         self.facts = Facts(usable, block_size, self.contents)
         self.book = Book(self.facts, first)
@@ -80,7 +92,7 @@ class World:
             row=-1,
             root=root,
             tokens=list(tokens),
-            num_prompt=len(tokens),
+            num_fixed=len(tokens),
             limit=len(tokens) + new if new >= 0 else None,
             peak=peak,
             extras=extras,
@@ -104,6 +116,8 @@ class World:
         expected = self._or_due(expected)
         self._same(self.core.resume(request.row, self.now_ns), expected)
         if expected.outcome is Outcome.ADMITTED:
+            num_full = len(request.tokens) - len(request.tokens) % self.facts.block_size
+            request.num_fixed = max(request.num_fixed, num_full)
             self._occupy(request, expected)
         self.settle()
         return expected.outcome

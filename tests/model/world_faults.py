@@ -3,9 +3,29 @@
 from residentkv import _core
 from tests.model.facts import Outcome, Request
 from tests.model.world_claims import ClaimWorld
+from tests.support.native import ints
 
 
 class FaultWorld(ClaimWorld):
+    def invalidate(self, blocks: list[int], cause: int = 7) -> None:
+        """Bad blocks: their content and all computed from it is gone, and whoever used it computes it again."""
+        facts = self.facts
+        bad = {node for node, block in facts.indexed.items() if block in blocks}
+        lost = self.book.descendants(bad)
+        rows = self.core.invalidate(ints(*blocks), cause, self.now_ns).tolist()
+        self.book.journal.add(self.core.drain())
+        preempted = [
+            request
+            for request in facts.requests
+            if request.status == "running"
+            and (lost.intersection(request.published, request.fills.values()) or set(blocks) & set(request.blocks))
+        ]
+        assert rows == sorted(request.row for request in preempted)
+        for request in preempted:
+            self._stop(request)
+        self.book.invalidate(bad, lost, cause)
+        self.settle()
+
     def reset(self) -> None:
         for claim in list(self.facts.claims.values()):
             self.end(claim, "demoted")
@@ -14,10 +34,14 @@ class FaultWorld(ClaimWorld):
         preempted = [request for request in self.facts.requests if request.status == "running"]
         assert rows == sorted(request.row for request in preempted)
         for request in preempted:
-            request.status = "preempting"
-            self.retire(request)
+            self._stop(request)
         self.book.drop_everything()
         self.settle()
+
+    def _stop(self, request: Request) -> None:
+        request.status = "preempting"
+        request.epoch += 1
+        self.retire(request)
 
     def leave_nothing(self) -> None:
         """Everybody can finish, one at a time; then every block is free and every node forgotten."""

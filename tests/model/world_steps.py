@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from residentkv import _core
 from tests.model.facts import Mode, Request
-from tests.model.world import Entry, Step, World
+from tests.model.world import Departure, Entry, Step, World
 from tests.support.native import ints
 
 
@@ -16,50 +16,55 @@ class StepWorld(World):
         """Plan the next tokens: for each request (by key), the ids that will be fed. Known tokens must be repeated."""
         requests = [self.request(key) for key in fed]
         counts = [len(ids) for ids in fed.values()]
-        needed = [self._needed(requests, counts, waiting=waiting) for waiting in (0, 1)]
         refused = [request for request, count in zip(requests, counts, strict=True) if self._is_refused(request, count)]
-        room = self.facts.room
-        self.due = self.crossed(self.num_steps + 1, self.num_allocations + max(needed))
+        needed, without_room = self._needed(requests, counts, refused)
+        shortfall = max(0, needed - self.facts.room)
+        self.due = self.crossed(self.num_steps + 1, self.num_allocations)
+        if not (self.due or refused or shortfall):
+            self.due = self.crossed(self.num_steps + 1, self.num_allocations + needed)
+
         answer = self.core.plan_step(ints(*(request.row for request in requests)), ints(*counts), self.now_ns, None)
         self.book.journal.add(self.core.drain())
         if isinstance(answer, _core.StepShortage):
-            if answer.deadline_due:
-                assert self.due
-                self.settle()
-                return answer
-            assert refused or max(needed) > room, "NeedsRoom although there is room"
-            assert answer.refused_row == (refused[0].row if refused else -1)
-            assert refused or answer.rows.tolist()
-            self.due = []
+            assert answer.deadline_due == bool(self.due)
+            if not self.due:
+                assert refused or shortfall, "NeedsRoom although there is room"
+                assert answer.refused_row == (refused[0].row if refused else -1)
+                assert (answer.shortfall, answer.rows.tolist()) == (shortfall, [entry.row for entry in without_room])
             self.settle()
             return answer
-        self.due = []
-        assert not self.crossed(self.num_steps + 1, self.num_allocations + min(needed))
+        assert not self.due
         assert not refused
-        assert min(needed) <= room
+        assert not shortfall
         step = self._launch(answer, requests, list(fed.values()))
         self.steps.append(step)
         self.num_steps += 1
         self.settle()
         return step
 
-    def _needed(self, requests: Sequence[Request], counts: Sequence[int], *, waiting: int) -> int:
-        """Blocks the step takes: growth, and a copy of every block that somebody else would still see."""
-        size, taken = self.facts.block_size, 0
-        holders: dict[int, int] = {}
+    def _needed(
+        self, requests: Sequence[Request], counts: Sequence[int], refused: Sequence[Request]
+    ) -> tuple[int, list[Request]]:
+        """Blocks the step takes, and the requests at which they run out: growth, and leaving shared blocks."""
+        size, needed = self.facts.block_size, 0
+        without_room = []
+        left: dict[int, list[int]] = {}  # tokens that those who leave a shared block want to copy
         for request, count in zip(requests, counts, strict=True):
+            if request in refused:
+                continue
+            before = needed
             end = -(-(request.planned + count) // size)
-            taken += max(0, end - len(request.blocks))
+            needed += max(0, end - len(request.blocks))
             for block in request.blocks[request.planned // size : end]:
-                left = holders.setdefault(block, self._num_sharers(block, waiting=waiting))
-                if left > 1:
-                    taken += 1
-                    holders[block] = left - 1
-        return taken
-
-    def _num_sharers(self, block: int, *, waiting: int) -> int:
-        kept = sum(block == source for step in self.steps for source, _ in step.copies)
-        return sum(request.blocks.count(block) for request in self.facts.requests) + waiting * kept
+                copied = left.setdefault(block, [])
+                num_others = self.facts.num_holders(block) - len(copied) - 1
+                # The last one writes in place, unless that would overwrite what the others are about to copy.
+                if num_others > 0 or any(request.planned < tokens for tokens in copied):
+                    copied.append(request.planned)
+                    needed += 1
+            if needed > self.facts.room and needed > before:
+                without_room.append(request)
+        return needed, without_room
 
     def _is_refused(self, request: Request, count: int) -> bool:
         end = request.planned + count
@@ -74,9 +79,13 @@ class StepWorld(World):
         assert plan.rows.tolist() == [request.row for request in requests]
         rows = self.shadow.launches(plan, [len(ids) for ids in fed])
         copies = [(source, target) for source, target in plan.copies.tolist()]
+        step = Step(plan.step_id, [], copies, self._depart(requests, fed, copies))
         for request, ids in zip(requests, fed, strict=True):
-            self._grow(request, len(ids), copies)
-        step = Step(plan.step_id, [], copies)
+            blocks: list[int] = self.core.request_blocks(request.row).tolist()
+            grown = max(len(request.blocks), -(-(request.planned + len(ids)) // size))
+            assert len(blocks) == grown
+            self.take(blocks[len(request.blocks) :], request)
+            request.blocks = blocks
         for request, ids, (table, slots) in zip(requests, fed, rows, strict=True):
             first = request.planned
             assert len(table) * size >= first + len(ids) == plan.context_lens.tolist()[len(step.entries)]
@@ -84,30 +93,32 @@ class StepWorld(World):
             for block in table[first // size :]:
                 sharers = [other for other in self.facts.requests if block in other.blocks]
                 assert sharers == [request], "a row writes into a block that another request holds"
-            step.entries.append(Entry(request, first, list(ids), request.epoch, table, slots))
+            step.entries.append(Entry(request, first, list(ids), request.epoch, table, slots, len(ids)))
             request.stream = [*request.stream[:first], *ids]
             request.planned = first + len(ids)
             request.peak = max(request.peak, -(-request.planned // size))
             request.num_in_flight += 1
-        assert all(any(target in entry.table for entry in step.entries) for _, target in copies)
         return step
 
-    def _grow(self, request: Request, count: int, copies: list[tuple[int, int]]) -> None:
-        """Read which blocks the row has now: grown at the end, and its own instead of shared ones."""
-        size, before = self.facts.block_size, request.blocks
-        after: list[int] = self.core.request_blocks(request.row).tolist()
-        end = -(-(request.planned + count) // size)
-        assert len(after) == max(len(before), end)
-        for index, (old, new) in enumerate(zip(before, after, strict=False)):
-            if old == new:
-                continue
-            assert request.planned // size <= index < end, "a block changed that is not written"
-            assert self._num_sharers(old, waiting=1) > 1, "a copy that nobody needs"
-            written = index * size < request.planned
-            assert ((old, new) in copies) == written
-        taken = [block for i, block in enumerate(after) if i >= len(before) or block != before[i]]
-        self.take(taken, request)
-        request.blocks = after
+    def _depart(
+        self, requests: Sequence[Request], fed: Sequence[Sequence[int]], copies: list[tuple[int, int]]
+    ) -> list[Departure]:
+        """Read which rows left shared blocks, and check that exactly what they need was copied."""
+        size = self.facts.block_size
+        departures = []
+        for request, ids in zip(requests, fed, strict=True):
+            after = self.core.request_blocks(request.row).tolist()
+            for index, shared in enumerate(request.blocks):
+                if after[index] != shared:
+                    assert request.planned // size <= index < -(-(request.planned + len(ids)) // size)
+                    departures.append(Departure(request, index, shared, after[index]))
+        for departure in departures:
+            self.facts.waiting.append((self.num_steps + 1, departure.shared))
+            self.take([departure.own], departure.request)
+            departure.request.blocks[departure.index] = departure.own
+        needed = [departure for departure in departures if departure.index * size < departure.request.planned]
+        assert copies == [(departure.shared, departure.own) for departure in needed]
+        return departures
 
     # --- commit and fail ---
 
@@ -137,7 +148,7 @@ class StepWorld(World):
             request = entry.request
             stream = [*request.stream[: entry.first], *entry.fed]
             content = self.content(request, stream)
-            if entry.epoch == request.epoch:
+            if entry.epoch == request.epoch and entry.kept > 0:
                 seen = self.shadow.read(entry.table, entry.first)
                 assert seen == content[: entry.first], f"step {step.number} reads wrong KV: {seen}"
                 self.shadow.overwrite(entry.slots, content[entry.first :])
@@ -147,14 +158,15 @@ class StepWorld(World):
     def _commit_entry(self, entry: Entry, count: int, merged: dict[tuple[int, int], tuple[int, int]]) -> None:
         request = entry.request
         request.num_in_flight -= 1
-        if entry.epoch != request.epoch:
+        if entry.epoch != request.epoch or entry.kept == 0:
             self.retire(request)
             return
+        count = min(count, entry.kept)
         written = entry.first + count
         if written > len(request.tokens):
             request.tokens += entry.fed[len(request.tokens) - entry.first : count]
         request.written = written
-        if count < len(entry.fed):
+        if count < entry.kept:  # rejected, and with it everything planned after it
             request.planned = written
             request.stream = request.stream[:written]
             request.epoch += 1
@@ -190,25 +202,20 @@ class StepWorld(World):
         self.book.journal.add(self.core.drain())
         self.steps = [step for step in self.steps if step.number < number]
         for step in reversed(failed):
+            for departure in step.departures:
+                blocks = departure.request.blocks
+                if departure.index < len(blocks) and blocks[departure.index] == departure.own:
+                    blocks[departure.index] = departure.shared
             for entry in step.entries:
                 self.shadow.spoil(entry.slots)
                 request = entry.request
                 request.num_in_flight -= 1
-                if entry.epoch == request.epoch:
+                if entry.epoch == request.epoch and entry.kept > 0:
                     request.planned = entry.first
                     request.stream = request.stream[: entry.first]
-                    self._uncopy(request, step)
                 self.retire(request)
             self._retire_step(step)
         self.settle()
-
-    def _uncopy(self, request: Request, step: Step) -> None:
-        """Whatever the row has now instead of its copies, its contents are checked when it next runs."""
-        after: list[int] = self.core.request_blocks(request.row).tolist()
-        originals = {target: source for source, target in step.copies}
-        for index, (old, new) in enumerate(zip(request.blocks, after, strict=True)):
-            assert new in (old, originals.get(old))
-            request.blocks[index] = new
 
     def _retire_step(self, step: Step) -> None:
         self.facts.waiting = [(number, block) for number, block in self.facts.waiting if number != step.number]
@@ -219,11 +226,13 @@ class StepWorld(World):
         size = self.facts.block_size
         self.core.rewind(request.row, num_tokens)
         self.book.journal.add(self.core.drain())
-        request.epoch += 1
+        for entry in [entry for step in self.steps for entry in step.entries]:
+            if entry.request is request and entry.epoch == request.epoch:
+                entry.kept = max(0, min(entry.kept, num_tokens - entry.first))
         request.written, request.planned = min(request.written, num_tokens), num_tokens
         request.stream = request.stream[:num_tokens]
-        request.tokens = request.tokens[: max(request.num_prompt, num_tokens)]
-        num_blocks = -(-max(num_tokens, request.num_prompt) // size)
+        request.tokens = request.tokens[: max(request.num_fixed, num_tokens)]
+        num_blocks = -(-max(num_tokens, request.num_fixed) // size)
         for block in request.blocks[num_blocks:]:
             if request.num_in_flight:
                 self.facts.waiting.append((self.steps[-1].number, block))

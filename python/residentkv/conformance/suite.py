@@ -54,7 +54,7 @@ class LitmusResult:
     Parameters
     ----------
     trace : None if the runtime does not expose what the litmus needs.
-    stopped : the error with which the runtime ended the scenario early, for people; the verdict rests on the trace alone.
+    stopped : the error by which the runtime ended the scenario early, for people; the verdict rests on the trace.
     """
 
     id: str

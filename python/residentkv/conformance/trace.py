@@ -11,7 +11,6 @@ from typing import Any, Final
 from residentkv.contract.claim import ProtectionMode
 from residentkv.contract.events import Event, event_problem
 
-
 # What the values an observer computes with must be, where they are not null.
 _TYPES: Final[dict[str, type]] = {
     "request_id": str,

@@ -6,9 +6,11 @@ from typing import Final
 
 import numpy as np
 
+from residentkv._core import StepPlan
 from residentkv.contract.arbiter import ArbiterPolicy
 from residentkv.contract.claim import ClaimSpec
 from residentkv.contract.decision import Admitted
+from residentkv.contract.errors import InvariantError
 from residentkv.contract.events import Event
 from residentkv.contract.protocol import Capability, ConformanceRuntime, FutureReuse, RuntimeOptions
 from residentkv.runtime.block_manager import BlockManager
@@ -52,6 +54,8 @@ class NativeRuntime:
         if isinstance(answer, Admitted):
             num_tokens = len(tokens) - answer.num_cached_tokens
             plan = self._manager.plan_step(np.array([answer.row], np.int32), np.array([num_tokens], np.int32))
+            if not isinstance(plan, StepPlan):
+                raise InvariantError(f"{request_id} was admitted with its whole prompt, but has no room to compute it")
             self._manager.commit_step(plan.step_id)
             self._manager.finish(request_id)
 

@@ -46,7 +46,7 @@ class Finished:
 LoopEvent = Admitted | Deferred | Refused | TokenGenerated | Preempted | Finished
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class ServingRequest:
     """A request as the loop sees it. The caller fills the first block of fields, the loop the second, anyone may read.
 

@@ -30,7 +30,9 @@ def claims() -> ClaimNames:
 def writer(claims: ClaimNames) -> EventWriter:
     requests = RequestNames(4, has_reader=True)
     requests.note(Waiter("a", 5, wants_reuse=True), 0)
-    return EventWriter(RunStamp("run", "policy", 8), claims, requests, CauseNames())
+    causes = CauseNames()
+    causes.number("ecc")
+    return EventWriter(RunStamp("run", "policy", 8), claims, requests, causes)
 
 
 def records(*named: dict[str, object]) -> np.ndarray:

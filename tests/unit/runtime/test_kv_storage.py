@@ -66,6 +66,8 @@ def test_random_writes_and_gathers_agree_with_a_dictionary(
     zeros = torch.zeros(NUM_HEADS, HEAD_DIM, dtype=dtype)
     for layer in range(NUM_LAYERS):
         found = storage.gather(layer, all_slots(storage))
+        assert found.keys.is_contiguous()
+        assert found.values.is_contiguous()
         for slot in range(first_slot, storage.options.num_blocks * BLOCK_SIZE):
             keys, values = model.get((layer, slot), (zeros, zeros))
             assert torch.equal(found.keys[slot], keys), (layer, slot)

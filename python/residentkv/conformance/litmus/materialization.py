@@ -39,6 +39,7 @@ def judge(seen: Observation) -> list[Finding]:
     harm = None if life is None else life.harm
     return [
         well_formed(seen),
+        equals("protection_mode", "hard_protected", None if life is None else life.mode),
         equals("materialized_claims", ["resident"], seen.claims_in(ClaimState.MATERIALIZED)),
         equals("harmed_claims", ["resident"], seen.claims_in(ClaimState.HARMED)),
         equals("harm", _HARM_FACTS, {name: None if harm is None else harm[name] for name in _HARM_FACTS}),
