@@ -7,8 +7,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.cases import CASES, Case
 
+_ROWS = [pytest.param(case, id=case.name, marks=pytest.mark.benchmark(timer=case.timer)) for case in CASES]
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+@pytest.mark.parametrize("case", _ROWS)
 def test_speed(case: Case, benchmark: BenchmarkFixture, pytestconfig: pytest.Config) -> None:
     size = case.smoke if pytestconfig.getoption("--smoke") else case.full
     workload = case.workload()

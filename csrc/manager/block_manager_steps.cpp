@@ -45,7 +45,7 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
     }
     growing_.push_back(static_cast<std::uint32_t>(i));
     needed += more.num_blocks;
-    if (needed > available) shortage.rows.push_back(id);
+    if (more.num_blocks > 0 && needed > available) shortage.rows.push_back(id);
   }
   if (target != nullptr) check_target(*target, rows, counts, num_tokens);
 

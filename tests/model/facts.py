@@ -1,7 +1,7 @@
 """The state of a manager as plain facts, and contract.md's sets computed from them: no count is ever kept."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import IntEnum
 
 from tests.model.contents import Content, Contents
@@ -96,6 +96,11 @@ class Expected:
     resident_plus_active_blocks: int
     num_filled_blocks: int
 
+    def differences(self, answer: object) -> dict[str, tuple[object, object]]:
+        """Fields in which the real answer is another: (real, expected)."""
+        both = {name: (getattr(answer, name), value) for name, value in asdict(self).items()}
+        return {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
 
 @dataclass
 class Facts:
@@ -173,15 +178,10 @@ class Facts:
     def demand(self, request: Request) -> Demand:
         return Demand(tuple(self.nodes(request)), len(request.tokens), request.peak, request.key)
 
-    def peak_set(self, demand: Demand, *, has_duplicate: bool = False) -> set[Logical]:
-        """A(r). With a duplicate its last block is one of its own: see `duplicates_last`."""
-        nodes = demand.nodes[:-1] if has_duplicate else demand.nodes
-        return {*nodes, *(("new", demand.key, position) for position in range(len(nodes), demand.peak))}
-
-    def duplicates_last(self, demand: Demand, protected: set[Content]) -> bool:
-        """One token is always computed. Where all blocks of a request are there and stay, that takes one more."""
-        is_complete = demand.num_tokens == demand.peak * self.block_size
-        return is_complete and protected.issuperset(demand.nodes)
+    def peak_set(self, demand: Demand) -> set[Logical]:
+        """A(r)."""
+        own = {("new", demand.key, position) for position in range(len(demand.nodes), demand.peak)}
+        return {*demand.nodes, *own}
 
     def reused(self, demand: Demand) -> list[Content]:
         found = []
@@ -195,9 +195,7 @@ class Facts:
 
     def decide(self, demand: Demand) -> Expected:
         reused = self.reused(demand)
-        protected = self.protected
-        has_duplicate = self.duplicates_last(demand, protected) and demand.nodes[-1] in self.indexed
-        peak = self.peak_set(demand, has_duplicate=has_duplicate)
+        peak, protected = self.peak_set(demand), self.protected
         filled_by = self.reserved & set(demand.nodes)
         new_blocks = -(-demand.num_tokens // self.block_size) - len(reused)
         available = self.room - len(self.cached.intersection(reused)) + len(filled_by)
@@ -222,8 +220,7 @@ class Facts:
     def blocking(self, demand: Demand, outcome: Outcome) -> list[tuple[int, int]]:
         """(claim, its blocks in the way), most first, then by acceptance."""
         if outcome is Outcome.REFUSED:
-            has_duplicate = self.duplicates_last(demand, self.protected) and demand.nodes[-1] in self.indexed
-            in_the_way = self.protected - self.peak_set(demand, has_duplicate=has_duplicate)
+            in_the_way = self.protected - self.peak_set(demand)
         elif outcome is Outcome.DEFERRED:
             usable_by_it = self.reused(demand) + list(self.reserved & set(demand.nodes))
             in_the_way = self.protected - self.held - set(usable_by_it)

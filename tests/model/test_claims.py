@@ -1,92 +1,97 @@
 """Requests and claims together against a model, and every decision against contract.md's sets, in random histories."""
 
+from typing import ClassVar
+
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
 
 from tests.model.facts import Claim, Mode
-from tests.model.machine import EXTRAS, RequestMachine
-from tests.model.world_claims import NEVER, Deadline
+from tests.model.machine import EXTRAS, NEW, RequestMachine
+from tests.model.world_claims import Deadline
 
-LATER = st.integers(0, 4)
 MODES = st.sampled_from([Mode.PROTECTING] * 4 + [Mode.SOFT, Mode.SOFT, Mode.BEST_EFFORT])
+BUDGETS = st.sampled_from([2**31, 2**31, 2**31, 4])
+CLOCKS = st.sampled_from(["none"] * 6 + ["step", "allocations", "now_ns"])
 
 
 class ClaimMachine(RequestMachine):
-    def deadline(self, data: st.DataObject) -> Deadline:
-        world = self.world
-        if data.draw(st.integers(0, 2), label="has a deadline"):
-            return Deadline()
-        return data.draw(
-            st.one_of(
-                st.builds(Deadline, step=LATER.map(lambda later: world.num_steps + later)),
-                st.builds(Deadline, allocations=LATER.map(lambda later: world.num_allocations + 3 * later)),
-                st.builds(Deadline, now_ns=LATER.map(lambda later: world.now_ns + later)),
-            ),
-            label="deadline",
-        )
+    WEIGHTS: ClassVar = {
+        **RequestMachine.WEIGHTS,
+        "accept": 8,
+        "end": 3,
+        "ask": 8,
+        "ask_resume": 2,
+        "ask_growth": 3,
+        "pass_time": 1,
+        "invalidate": 1,
+    }
 
-    def live(self, *modes: Mode) -> list[Claim]:
-        return [claim for claim in self.world.facts.claims.values() if claim.mode in modes]
+    def can(self, action: str) -> bool:
+        claims = {
+            "accept": True,
+            "end": bool(self.world.facts.claims),
+            "ask": True,
+            "ask_resume": bool(self.those("preempted")),
+            "ask_growth": bool(self.those("running")),
+            "pass_time": bool(self.world.facts.claims),
+            "invalidate": not self.world.steps and bool(self.world.facts.indexed),
+        }
+        return claims[action] if action in claims else super().can(action)
+
+    def deadline(self, data: st.DataObject) -> Deadline:
+        clock = data.draw(CLOCKS, label="clock")
+        later = 0 if clock == "none" else data.draw(st.integers(0, 12), label="later")
+        now = {"step": self.world.num_steps, "allocations": self.world.num_allocations, "now_ns": self.world.now_ns}
+        return Deadline() if clock == "none" else Deadline(**{clock: now[clock] + later})
+
+    def claim(self, data: st.DataObject) -> Claim:
+        return data.draw(st.sampled_from(list(self.world.facts.claims.values())))
 
     def order(self, data: st.DataObject) -> list[int]:
         """Some protecting claims in any order."""
-        claims = [claim.claim for claim in self.live(Mode.PROTECTING)]
-        return data.draw(st.permutations(claims), label="order")[: data.draw(st.integers(0, 8), label="of them")]
+        claims = [claim.claim for claim in self.world.facts.claims.values() if claim.mode is Mode.PROTECTING]
+        most = data.draw(st.sampled_from([8, 8, 8, 2, 1]), label="of them")
+        return data.draw(st.permutations(claims), label="order")[:most]
 
-    @rule(data=st.data(), mode=MODES, extras=EXTRAS, budget=st.sampled_from([2**31, 2**31, 2**31, 4]))
-    def accept(self, data: st.DataObject, mode: Mode, extras: tuple[bytes | None, ...], budget: int) -> None:
+    def accept(self, data: st.DataObject) -> None:
         root, tokens = self.text(data)
-        footprint = len(tokens) // self.world.facts.block_size
+        mode, extras = data.draw(MODES, label="mode"), data.draw(EXTRAS, label="extras")
+        size = self.world.facts.block_size
+        footprint = len(tokens) // size
         if footprint == 0:
             return
-        start = data.draw(st.sampled_from([0, 0, data.draw(st.integers(0, footprint - 1))]), label="start")
-        end = data.draw(st.sampled_from([footprint, data.draw(st.integers(start + 1, footprint))]), label="end")
-        tokens = tokens[: footprint * self.world.facts.block_size]
-        self.texts.append((root, tokens))
+        start = data.draw(st.sampled_from([0, 0, footprint // 2]), label="start")
+        end = data.draw(st.sampled_from([footprint, start + 1]), label="end")
+        budget = data.draw(BUDGETS, label="budget")
+        tokens = tokens[: footprint * size]
         self.world.accept(tokens, (start, end), mode, root, extras[:footprint], budget, self.deadline(data))
 
-    @precondition(lambda self: self.world.facts.claims)
-    @rule(data=st.data(), how=st.sampled_from(["released", "demoted"]))
-    def end(self, data: st.DataObject, how: str) -> None:
-        self.world.end(data.draw(st.sampled_from(list(self.world.facts.claims.values()))), how)
+    def end(self, data: st.DataObject) -> None:
+        self.world.end(self.claim(data), data.draw(st.sampled_from(["released", "demoted"])))
 
-    @precondition(lambda self: self.world.facts.claims)
-    @rule(data=st.data())
-    def set_deadline(self, data: st.DataObject) -> None:
-        claim = data.draw(st.sampled_from(list(self.world.facts.claims.values())))
-        self.world.set_deadline(claim, self.deadline(data))
+    def pass_time(self, data: st.DataObject) -> None:
+        self.world.now_ns += data.draw(st.integers(1, 3), label="passed")
+        self.world.set_deadline(self.claim(data), self.deadline(data))
 
-    @rule(passed=st.integers(1, 3))
-    def wait(self, passed: int) -> None:
-        self.world.now_ns += passed
-
-    @rule(data=st.data(), new=st.sampled_from([NEVER, 0, 3, 9]), extras=EXTRAS)
-    def ask(self, data: st.DataObject, new: int, extras: tuple[bytes | None, ...]) -> None:
+    def ask(self, data: st.DataObject) -> None:
         root, tokens = self.text(data)
+        new, extras = data.draw(NEW, label="new"), data.draw(EXTRAS, label="extras")
         self.world.ask(tokens, new, root, extras, self.order(data))
 
-    @precondition(lambda self: self.those("preempted"))
-    @rule(data=st.data())
     def ask_resume(self, data: st.DataObject) -> None:
         self.world.ask_resume(data.draw(st.sampled_from(self.those("preempted"))), self.order(data))
 
-    @precondition(lambda self: self.those("running"))
-    @rule(data=st.data(), num_tokens=st.integers(0, 9))
-    def ask_growth(self, data: st.DataObject, num_tokens: int) -> None:
-        self.world.ask_growth(data.draw(st.sampled_from(self.those("running"))), num_tokens, self.order(data))
+    def ask_growth(self, data: st.DataObject) -> None:
+        request = data.draw(st.sampled_from(self.those("running")))
+        self.world.ask_growth(request, data.draw(st.integers(0, 9), label="more"), self.order(data))
 
-    @precondition(lambda self: not self.world.steps)
-    @rule(data=st.data())
     def invalidate(self, data: st.DataObject) -> None:
-        ids = st.integers(0, self.world.facts.usable - 1).map(lambda block: block + self.world.first_block)
-        self.world.invalidate(data.draw(st.lists(ids, min_size=1, max_size=2), label="blocks"))
-
-    @precondition(lambda self: not self.world.steps)
-    @rule(often=st.integers(0, 9))
-    def reset(self, often: int) -> None:
-        if often == 0:
+        if data.draw(st.integers(0, 9), label="everything") == 9:
             self.world.reset()
+            return
+        block = data.draw(st.sampled_from(sorted(self.world.facts.indexed.values())), label="bad")
+        other = data.draw(st.integers(0, self.world.facts.usable - 1), label="as well")
+        self.world.invalidate([block, other + self.world.first_block])
 
 
 TestClaims = ClaimMachine.TestCase

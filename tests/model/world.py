@@ -251,7 +251,7 @@ class World:
         if expected.outcome is Outcome.DEADLINE_DUE:
             assert answer.outcome == Outcome.DEADLINE_DUE  # type: ignore[attr-defined]
             return
-        assert {name: getattr(answer, name) for name in asdict(expected)} == asdict(expected)
+        assert not expected.differences(answer)
 
     def _or_due(self, expected: Expected) -> Expected:
         """`expected`, unless a claim's deadline comes first."""

@@ -86,10 +86,7 @@ class ClaimWorld(StepWorld):
         held = facts.held
         for node, request in facts.bind_fillers(nodes).items():
             held.remove(("block", request.blocks[facts.nodes(request).index(node)]))
-        peaks = []
-        for demand in map(facts.demand, facts.admitted()):
-            has_duplicate = facts.duplicates_last(demand, protected)
-            peaks.append(len(protected | facts.peak_set(demand, has_duplicate=has_duplicate)))
+        peaks = [len(protected | facts.peak_set(facts.demand(request))) for request in facts.admitted()]
         return len(protected), len(protected | held), max([len(protected), *peaks])
 
     def end(self, claim: Claim, how: str) -> None:
@@ -178,7 +175,7 @@ class ClaimWorld(StepWorld):
         name, *arguments = call
         expected = decide(self.facts)
         conflict = getattr(self.core, name)(*arguments)
-        assert {field: getattr(conflict.decision, field) for field in asdict(expected)} == asdict(expected)
+        assert not expected.differences(conflict.decision)
         blocking = list(zip(conflict.claims.tolist(), conflict.blocks.tolist(), strict=True))
         assert blocking == self.facts.blocking(demand, expected.outcome)
         chosen = self.core.sufficient(lambda manager: getattr(manager, name)(*arguments), order)

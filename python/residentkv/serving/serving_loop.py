@@ -7,7 +7,7 @@ is planned again.
 
 Note [Who may hold the loop up]: with `max_new_tokens` given, admission promises that the oldest request can finish
 alone (contract.md section 2), so preempting from the back always ends. What nobody promises is room that others hold
-outside this loop; then `run` stops and leaves the head waiting.
+outside of this loop; `run` then stops and leaves the head waiting.
 """
 
 import time
@@ -61,6 +61,7 @@ class _Share:
 
     @property
     def tokens(self) -> list[int]:
+        """Input of the model."""
         begin = self.request.num_written
         return self.request.tokens[begin : begin + self.num_tokens]
 
@@ -112,8 +113,9 @@ class ServingLoop:
         while self._waiting or self._running:
             events = self.step()
             yield from events
-            if not events and not self._running:
-                return  # the head was deferred again, and nobody here will free anything
+            has_left = any(isinstance(event, Finished | Refused) for event in events)
+            if not self._running and not has_left:
+                return  # nobody here will free what the head is waiting for
 
     def step(self) -> list[LoopEvent]:
         """Admit, plan, run the model once, commit. Returns what happened, in order; a chunk of a prompt is no event."""
@@ -144,8 +146,8 @@ class ServingLoop:
         ------
         ContractError : the parent is not running or still in its prompt, or max_running requests run already.
         """
-        parent = next((request for request in self._running if request.request_id == parent_id), None)
-        if parent is None or parent.num_pending_tokens != 1 or not parent.generated:
+        parent = self._find(parent_id)
+        if parent.num_pending_tokens != 1 or not parent.generated:
             raise ContractError(f"request {parent_id!r} is not decoding")
         if len(self._running) == self._options.max_running:
             raise ContractError(f"max_running={self._options.max_running} requests run already")
@@ -161,9 +163,13 @@ class ServingLoop:
         return child
 
     def requeue(self, request_ids: Sequence[str]) -> None:
-        """Queue running requests that the manager preempted by itself (`invalidate`, `reset`), before all others."""
-        for request_id in reversed(request_ids):
-            request = self._find(request_id)
+        """Queue running requests that the manager preempted by itself (`invalidate`, `reset`), before all others.
+
+        Raises
+        ------
+        ContractError : one of them is not running here. Nothing changed.
+        """
+        for request in [self._find(request_id) for request_id in reversed(request_ids)]:
             self._running.remove(request)
             request.pause()
             self._waiting.appendleft(request)
@@ -171,15 +177,15 @@ class ServingLoop:
     def _admit(self) -> list[LoopEvent]:
         events: list[LoopEvent] = []
         while self._waiting and len(self._running) < self._options.max_running:
-            request = self._waiting[0]
+            request = self._waiting.popleft()  # first: one that the manager rejects with an error must not come again
             answer = self._ask(request)
             if isinstance(answer, Deferred):
                 if request.last_deferral is None:
                     events.append(answer)
                 request.last_deferral = answer
+                self._waiting.appendleft(request)
                 break
             events.append(answer)
-            self._waiting.popleft()
             if isinstance(answer, Admitted):
                 request.last_deferral = None
                 request.start(answer)
@@ -264,4 +270,7 @@ class ServingLoop:
         return Finished(request.request_id, reason)
 
     def _find(self, request_id: str) -> ServingRequest:
-        return next(request for request in self._running if request.request_id == request_id)
+        for request in self._running:
+            if request.request_id == request_id:
+                return request
+        raise ContractError(f"request {request_id!r} is not running here")

@@ -280,3 +280,18 @@ def test_a_resuming_request_can_be_deferred_by_a_claim_accepted_meanwhile(make: 
     scenario.manager.finish("other")
     assert scenario.manager.resume("a").num_cached_tokens == 0
     assert scenario.pool.request("a").num_known_tokens == 4 * BLOCK
+
+
+def test_a_private_request_stays_private_without_sinks(make: Make):
+    scenario = make(8, sinks=())
+    scenario.prefill("a", tokens(1, 4), future_reuse=False)
+    scenario.manager.preempt("a")
+    held(scenario, "other", 6)
+    assert not scenario.manager.resume("a").record.future_reuse_requested
+
+
+def test_the_child_of_a_private_request_asks_for_no_reuse(make: Make):
+    scenario = make(4)
+    scenario.prefill("a", tokens(1, 1, extra=1), future_reuse=False)
+    held(scenario, "other", 2)
+    assert not scenario.manager.fork("a", "b").record.future_reuse_requested

@@ -152,6 +152,41 @@ def test_run_stops_when_only_others_could_make_room(tiny_llama: LoadedModel) -> 
     assert request.last_deferral is None
 
 
+def test_run_stops_when_others_hold_what_it_needs_to_grow(tiny_llama: LoadedModel) -> None:
+    bench = Bench(tiny_llama, usable_blocks=6)
+    bench.manager.admit("elsewhere", prompt(5, 12), max_new_tokens=1)  # 3 blocks, outside of the loop
+    request = ServingRequest("r", prompt(0, 12), 4)  # 3 now, a fourth with its second token
+    bench.submit(request)
+    assert told(list(bench.loop.run())) == ["r admitted", "r preempted"]
+    assert bench.loop.waiting == (request,)
+    bench.manager.finish("elsewhere")
+    assert told(list(bench.loop.run())) == ["r admitted", "r finished"]
+    endless = LoadedModel(tiny_llama.model, None, "tiny", frozenset())
+    assert request.generated == greedy_reference(endless, request.prompt, max_new_tokens=4)
+
+
+def test_a_request_that_the_manager_rejects_is_reported_once(tiny_llama: LoadedModel) -> None:
+    bench = Bench(tiny_llama, usable_blocks=10)
+    bench.submit(ServingRequest("r", prompt(0, 4), 2), ServingRequest("r", prompt(1, 4), 2))
+    with pytest.raises(ContractError, match="'r'"):
+        bench.step()
+    bench.served()
+    assert told(bench.events) == ["r finished"]  # the step that raised had admitted it
+
+
+def test_only_running_requests_are_requeued(tiny_llama: LoadedModel) -> None:
+    bench = Bench(tiny_llama, usable_blocks=10)
+    request = ServingRequest("r", prompt(0, 4), 3)
+    bench.submit(request)
+    bench.step()
+    with pytest.raises(ContractError, match="'x' is not running here"):
+        bench.loop.requeue(["r", "x"])
+    assert bench.loop.running == (request,)
+    bench.loop.requeue(bench.manager.reset())
+    assert bench.loop.waiting == (request,)
+    bench.served()
+
+
 def test_a_deferral_is_told_once(tiny_llama: LoadedModel) -> None:
     bench = Bench(tiny_llama, usable_blocks=10)
     bench.served(ServingRequest("first", prompt(0, 20), 9), ServingRequest("second", prompt(1, 28), 4))
@@ -219,9 +254,10 @@ def test_only_a_decoding_request_can_be_forked(tiny_llama: LoadedModel) -> None:
     request = ServingRequest("r", prompt(0, 8), 4)
     bench.submit(request)
     bench.step()  # 3 of 8 prompt tokens
-    for parent in ("r", "nobody"):
-        with pytest.raises(ContractError, match="is not decoding"):
-            bench.loop.fork(parent, "child", next_token=5)
+    with pytest.raises(ContractError, match="'r' is not decoding"):
+        bench.loop.fork("r", "child", next_token=5)
+    with pytest.raises(ContractError, match="'nobody' is not running here"):
+        bench.loop.fork("nobody", "child", next_token=5)
     bench.step_until(lambda: bool(request.generated))
     assert isinstance(bench.loop.fork("r", "child", next_token=5), ServingRequest)
     assert isinstance(bench.loop.fork("r", "child2", next_token=6), ServingRequest)
