@@ -92,11 +92,11 @@ demo: $(STAMPS)/demo
 # pytest comes last: its summary is the closing line.
 test: build
 	$(MAKE) --no-print-directory lint-quick native-test conformance bench-smoke
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m 'not slow' tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow' tests
 
 test-long: build native-test test-asan
 	@echo 'seed: $(SEED) (repeat this run with: make test-long SEED=$(SEED))'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --timeout=3600 --hypothesis-profile=long --hypothesis-seed=$(SEED) tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout=3600 --hypothesis-profile=long --hypothesis-seed=$(SEED) tests
 
 # The native tests with AddressSanitizer, UndefinedBehaviorSanitizer and every audit on.
 native-test: $(STAMPS)/tools
@@ -130,7 +130,7 @@ lint-quick: $(STAMPS)/dev
 	$(BIN)/codespell
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy
-	$(BIN)/stubtest residentkv._core --mypy-config-file pyproject.toml
+	$(BIN)/stubtest residentkv._core --mypy-config-file pyproject.toml --allowlist tools/stubtest-allowlist.txt
 
 lint: build lint-quick
 	$(BIN)/cmake --preset asan >/dev/null

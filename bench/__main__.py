@@ -74,7 +74,7 @@ def _count(arguments: argparse.Namespace, results: Results) -> Counts | None:
     if reason is not None:
         results.instructions = {"skipped": reason}
         return None
-    counts = count_instructions(num_claims=500 if arguments.smoke else 10_000, num_runs=32)
+    counts = count_instructions(*((500, 16) if arguments.smoke else (10_000, 64)))
     results.instructions = asdict(counts)
     return counts
 

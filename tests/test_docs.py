@@ -10,6 +10,7 @@ from residentkv.conformance.litmus import ALL as LITMUS
 from residentkv.contract.claim import NEXT, PERMITTED_ACTIONS, ClaimState
 from residentkv.contract.decision import ConflictRecord
 from residentkv.contract.events import COMMON_FIELDS, EVENT_NAMES
+from tests.planted.bugs import BUGS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -109,3 +110,14 @@ def test_tests_named_by_the_documents_exist():
         for path, name in re.findall(r"`(tests/[\w/]+\.(?:py|cpp))(?:::(\w+))?`", document.read_text()):
             assert (ROOT / path).exists(), f"{document.name}: {path}"
             assert name in (ROOT / path).read_text(), f"{document.name}: {path}::{name}"
+
+
+def test_planted_bugs_named_by_the_documents_exist():
+    named = set(re.findall(r"planted: `(\w+)`", INVARIANTS))
+    assert named
+    assert named <= {bug.name for bug in BUGS}
+
+
+def test_every_invariant_names_a_test():
+    for row in table_rows(INVARIANTS)[1:]:
+        assert re.search(r"`tests/[\w/]+\.\w+::\w+`", row[3]), row[0]

@@ -32,6 +32,7 @@ HEADER = "csrc/alloc/x.hpp"
         pytest.param(PYTHON, "#" * 121 + "\n", "121 columns", id="long line"),
         pytest.param(HEADER, "#pragma once\n" + "/" * 141 + "\n", "141 columns", id="long native line"),
         pytest.param(PYTHON, "x = 1\n" * 401, "401 lines", id="long file"),
+        pytest.param("tests/unit/test_x.py", "x = 1\n" * 601, "601 lines", id="long test file"),
         pytest.param(HEADER, "#include <vector>\n", "#pragma once", id="unguarded header"),
         pytest.param(HEADER, '#pragma once\n#include "prefix/x.hpp"\n', "alloc may not include", id="sideways"),
         pytest.param(HEADER, '#pragma once\n#include "../core/x.hpp"\n', "alloc may not include", id="relative"),

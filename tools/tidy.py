@@ -15,6 +15,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 # Columns, by kind of source. A stub is a table with one signature a line, so it has no limit.
 MAX_COLUMNS: Final[Mapping[str, int]] = {".py": 120, ".hpp": 140, ".cpp": 140, ".cu": 140, ".cuh": 140}
 MAX_FILE_LINES: Final = 400  # a file this long usually holds two concepts
+MAX_TEST_LINES: Final = 600  # of tests of one file
 
 TEXT_SUFFIXES: Final = frozenset(MAX_COLUMNS) | {".pyi", ".md", ".toml", ".txt", ".json", ".yaml", ".svg", ""}
 SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", "build", "dist", "results", "__pycache__"})
@@ -77,7 +78,7 @@ def check_text(path: Path, text: str) -> Iterator[Finding]:
 
 
 def check_size(path: Path, text: str) -> Iterator[Finding]:
-    """Sources fit on a screen: `MAX_COLUMNS` wide, `MAX_FILE_LINES` long."""
+    """Sources fit on a screen: `MAX_COLUMNS` wide, `MAX_FILE_LINES` or `MAX_TEST_LINES` long."""
     if path.suffix not in MAX_COLUMNS:
         return
     limit = MAX_COLUMNS[path.suffix]
@@ -85,8 +86,9 @@ def check_size(path: Path, text: str) -> Iterator[Finding]:
         if len(line) > limit:
             yield Finding(path, number, f"{len(line)} columns; at most {limit}")
     num_lines = text.count("\n")
-    if num_lines > MAX_FILE_LINES:
-        yield Finding(path, 0, f"{num_lines} lines; at most {MAX_FILE_LINES}: split it by concept")
+    longest = MAX_TEST_LINES if path.parts[0] == "tests" else MAX_FILE_LINES
+    if num_lines > longest:
+        yield Finding(path, 0, f"{num_lines} lines; at most {longest}: split it by concept")
 
 
 def check_native(path: Path, text: str) -> Iterator[Finding]:

@@ -21,8 +21,7 @@ from residentkv import Accepted, BlockManager, ClaimSpec, ClaimState, LeadingPre
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SPARE_BLOCKS: Final = NUM_RUNNING * 3 * DECODE_PROMPT_BLOCKS  # more than is evicted: the path stays without a claim
-_WARMUP_RUNS: Final = 16
+_WARMUP_RUNS: Final = 8
 _PATH: Final = random_tokens(REQUEST_BLOCKS * BLOCK_TOKENS)  # what claims on the path name
 _HEAD: Final = _PATH[: 4 * BLOCK_TOKENS]  # what requests to admit and to decode share of it
 
@@ -59,10 +58,16 @@ def _submit(manager: BlockManager, num_claims: int, num_on_path: int, others: In
     expect("materialized claims", sum(claim.state is ClaimState.MATERIALIZED for claim in manager.claims), num_claims)
 
 
+def _num_evicted_blocks(num_runs: int) -> int:
+    """Upper bound of what all cases evict: with so many blocks older than the path, it stays cached without a claim."""
+    num_decode_blocks = DECODE_PROMPT_BLOCKS + 1 + num_runs // BLOCK_TOKENS + 1
+    return num_runs * (REQUEST_BLOCKS + 1) + NUM_RUNNING * num_decode_blocks
+
+
 def main() -> None:
     """Count each case, and nothing, each `NUM_RUNS` times."""
     claims, num_claims, num_runs = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    usable_blocks = 2 * num_claims + _SPARE_BLOCKS
+    usable_blocks = 2 * num_claims + _num_evicted_blocks(_WARMUP_RUNS + num_runs)
     blocks = random_tokens(usable_blocks * BLOCK_TOKENS, seed=2).reshape(usable_blocks, BLOCK_TOKENS)
     manager = _full_pool(blocks)
     if claims != "none":

@@ -73,9 +73,10 @@ class StepPlan {
   [[nodiscard]] StepTarget const& target() const { return out_.cast<CallerBuffers const&>().target(); }
   [[nodiscard]] StepBuffers::Set const& set() const {
     BlockManager const& manager = handle().manager;
-    RKV_REQUIRE(manager.num_steps_planned() < step_id() + StepBuffers::kNumSets, "the arrays of step ", step_id(), " were given to step ",
-                manager.num_steps_planned(), ": copy what you keep longer than three steps");
-    return manager.buffers().set(step_id());
+    StepBuffers::Set const& set = manager.buffers().set(step_id());
+    RKV_REQUIRE(set.step == step_id(), "the arrays of step ", step_id(), " were given to step ", set.step,
+                ": copy what you keep longer than three steps");
+    return set;
   }
 
   // FlashInfer's page table (flashinfer/page.py: kv_indptr, kv_indices, kv_last_page_len), from the block tables of this step.

@@ -11,7 +11,7 @@ enum class NodeId : std::uint32_t {};      // one logical block: (cache identity
 enum class ClaimId : std::uint32_t {};     // one accepted life of a claim; never reused
 enum class RootId : std::uint32_t {};      // the caller's number of one cache identity
 enum class RowId : std::uint32_t {};       // one request's row of the block tables
-enum class StepId : std::uint64_t {};      // planned steps, counted from 1
+enum class StepId : std::uint64_t {};      // planned steps; ids grow
 enum class RequestKey : std::uint64_t {};  // the caller's number of one request, echoed in events
 enum class ExtraId : std::uint32_t {};     // an interned extra key; 0 is "no extra key"
 

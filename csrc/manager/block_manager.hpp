@@ -207,6 +207,7 @@ class BlockManager {
   [[nodiscard]] Moment moment_now() const noexcept;
   [[nodiscard]] bool crosses_deadline(Moment const& moment);  // remembers it for due_claims()
   std::int32_t* map_slots(RowId row, std::uint32_t count, std::int32_t* slot) noexcept;
+  [[nodiscard]] std::uint64_t next_step_id() const noexcept;
   void check_target(StepTarget const& target, std::span<std::int32_t const> rows, std::span<std::int32_t const> counts,
                     std::uint64_t num_tokens) const;
   void write_target(StepTarget const& target, std::span<std::int32_t const> rows) const noexcept;
@@ -223,6 +224,7 @@ class BlockManager {
   StepBuffers buffers_;
   std::array<Step, StepBuffers::kNumSets> steps_;
   std::uint64_t num_planned_ = 0;
+  std::uint64_t last_step_ = 0;                               // its id
   std::uint32_t num_plan_calls_ = 0;                          // also those that were answered Shortage
   std::vector<std::uint64_t> in_flight_;                      // at most two, oldest first; numbers are never used twice
   Moment crossed_{.step = 0, .allocations = 0, .now_ns = 0};  // of the last call that was answered kDeadlineDue

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "manager/block_manager.hpp"
 
@@ -49,9 +48,8 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
   }
   if (target != nullptr) check_target(*target, rows, counts, num_tokens);
 
-  std::uint64_t const number = num_planned_ + 1;
   Moment moment = moment_now();
-  moment.step = static_cast<std::int64_t>(number);
+  ++moment.step;
   shortage.deadline_due = crosses_deadline(moment);
   if (shortage.deadline_due) [[unlikely]]
     return shortage;
@@ -66,9 +64,12 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
 
   ++version_;
   ++num_planned_;
+  std::uint64_t const number = next_step_id();
+  last_step_ = number;
   RKV_INVARIANT(in_flight_.empty() || in_flight_.back() < number, "INV-10: step ", number, " planned after step ", in_flight_.back());
   in_flight_.push_back(number);
   StepBuffers::Set& set = buffers_.set(number);
+  set.step = number;
   set.copies.clear();
   Step& planned = step(number);
   if (!growing_.empty()) grow(rows, counts, needed, planned, set.copies);
@@ -105,17 +106,11 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
       .step = StepId{number}, .num_rows = static_cast<std::uint32_t>(rows.size()), .num_tokens = static_cast<std::uint32_t>(num_tokens)};
 }
 
-void BlockManager::check_target(StepTarget const& target, std::span<std::int32_t const> rows, std::span<std::int32_t const> counts,
-                                std::uint64_t num_tokens) const {
-  RKV_REQUIRE(target.num_rows >= rows.size() && target.num_tokens >= num_tokens, "out holds ", target.num_rows, " rows and ",
-              target.num_tokens, " slots, the step needs ", rows.size(), " and ", num_tokens);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    RowId const id{static_cast<std::uint32_t>(rows[i])};
-    std::uint64_t const end = requests_.row(id).num_planned + static_cast<std::uint64_t>(counts[i]);
-    std::size_t const num_blocks = std::max<std::size_t>(blocks_for(end, options_.block_size), requests_.request(id).blocks.size());
-    RKV_REQUIRE(num_blocks <= target.width, "out's block_table is ", target.width, " entries wide, row ", rows[i], " has ", num_blocks,
-                " blocks");
-  }
+// Ids grow, but need not follow one another: when younger steps fail while an older one stays in flight, its place is passed over.
+std::uint64_t BlockManager::next_step_id() const noexcept {
+  std::uint64_t id = last_step_ + 1;
+  while (!in_flight_.empty() && id % StepBuffers::kNumSets == in_flight_.front() % StepBuffers::kNumSets) ++id;
+  return id;
 }
 
 // What planning `count` tokens more needs beyond the blocks held. Notes departures from shared blocks.
@@ -185,43 +180,6 @@ void BlockManager::grow(std::span<std::int32_t const> rows, std::span<std::int32
     request.peak_blocks = std::max(request.peak_blocks, end);
     if (!request.is_bounded) request.token_limit = request.peak_blocks * options_.block_size;
     requests_.seek(id);
-  }
-}
-
-// Writes the slots of the row's next `count` positions and moves past them.  REQUIRES: blocks are held for them.
-std::int32_t* BlockManager::map_slots(RowId id, std::uint32_t count, std::int32_t* slot) noexcept {
-  Row& row = requests_.row(id);
-  Request const& request = requests_.request(id);
-  while (count > 0) {
-    if (row.block_left == 0) {
-      row.next_slot = index_of(request.blocks[row.num_planned / options_.block_size]) * options_.block_size;
-      row.block_left = options_.block_size;
-    }
-    std::uint32_t const run = std::min(count, row.block_left);
-    auto first = static_cast<std::int32_t>(row.next_slot);
-    std::uint32_t i = 0;
-    for (; i + 4 <= run; i += 4, first += 4) {  // four at a time: one vector store
-      std::array<std::int32_t, 4> const four{first, first + 1, first + 2, first + 3};
-      std::memcpy(slot + i, four.data(), sizeof(four));
-    }
-    for (; i < run; ++i) slot[i] = first++;
-    slot += run;
-    row.next_slot += run;
-    row.block_left -= run;
-    row.num_planned += run;
-    count -= run;
-  }
-  return slot;
-}
-
-void BlockManager::write_target(StepTarget const& target, std::span<std::int32_t const> rows) const noexcept {
-  std::int32_t const padding = buffers_.options().padding;
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::vector<BlockId> const& blocks = requests_.request(RowId{static_cast<std::uint32_t>(rows[i])}).blocks;
-    std::int32_t* const entries = target.block_table + i * target.width;
-    std::size_t const size = std::min(blocks.size(), target.width);
-    for (std::size_t j = 0; j < size; ++j) entries[j] = static_cast<std::int32_t>(index_of(blocks[j]));
-    std::fill(entries + size, entries + target.width, padding);
   }
 }
 

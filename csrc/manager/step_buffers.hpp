@@ -31,6 +31,7 @@ class StepBuffers {
     std::int32_t padding;
   };
   struct Set {
+    std::uint64_t step = 0;                           // id of the step that owns the set
     RawArray<std::int32_t, Fill::kZero> block_table;  // [max_requests, max_blocks_per_request]
     RawArray<std::int32_t> slot_mapping;              // [max_tokens]
     RawArray<std::int32_t> rows;                      // [max_requests]

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from residentkv.serving.greedy_reference import greedy_reference
-from residentkv.serving.model_loading import LoadedModel
+from residentkv.serving.model_loading import LoadedModel, check_supported
 from residentkv.serving.model_runner import ModelRunner
+from residentkv.serving.paged_attention import ATTENTION_NAME, register_attention
 from residentkv.serving.serving_loop import ServingLoop
 from residentkv.serving.serving_request import Finished, Preempted, ServingRequest
 from tests.unit.serving.serving_bench import Bench
@@ -54,6 +56,18 @@ def test_a_shared_prefix_is_computed_once(tiny_llama: LoadedModel) -> None:
     assert [request.num_cached_tokens for request in (first, *others)] == [0, 20, 20, 20, 20]
     assert first.num_computed_tokens == len(prompts[0]) + 7
     assert others[0].num_computed_tokens == len(prompts[1]) - 20 + 7
+
+
+def test_the_next_turn_of_a_conversation_reuses_question_and_answer(tiny_llama: LoadedModel) -> None:
+    bench = Bench(tiny_llama, usable_blocks=60)
+    conversation = prompt(3, 9)
+    for turn in range(4):
+        request = ServingRequest(f"turn-{turn}", conversation, 7)
+        assert bench.served(request) == expected(tiny_llama, [conversation], 7)
+        # Nine tokens at first, then those of the last turn: all but the last generated one, in full blocks.
+        written = 0 if turn == 0 else len(conversation) - 2 - 1
+        assert request.num_cached_tokens == written // 4 * 4
+        conversation = [*request.tokens, *prompt(50 + turn, 2)]
 
 
 def test_the_same_prompt_at_the_same_time(tiny_llama: LoadedModel) -> None:
@@ -139,6 +153,40 @@ def test_an_admitted_request_outside_the_loop_keeps_its_kv(tiny_llama: LoadedMod
     assert torch.equal(bench.storage.key_blocks(1)[held.tolist()], before)
     bench.served()
     assert still.generated == expected(tiny_llama, [list(still.prompt)], 20)[0]
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        ("mistral", {"sliding_window": 9}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1}),  # one layer of each kind
+        ("qwen3", {"head_dim": 16}),
+        ("gemma", {"head_dim": 16, "num_key_value_heads": 1}),
+    ],
+    ids=lambda family: family[0],
+)
+def test_other_families_with_and_without_a_window(family: tuple[str, dict[str, object]]) -> None:
+    model_type, changes = family
+    shape = {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 48,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.5,
+    }
+    config = AutoConfig.for_model(model_type, **{**shape, **changes})
+    check_supported(config)
+    register_attention()
+    torch.manual_seed(11)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION_NAME).eval()
+    loaded = LoadedModel(model, None, model_type, frozenset())
+    prompts = [prompt(seed, length) for seed, length in enumerate(LENGTHS)]
+    bench = Bench(loaded, usable_blocks=80, max_tokens_per_step=13)
+    answers = bench.served(*requests_of(prompts, 12))
+    assert answers == expected(loaded, prompts, 12)
+    assert len({tuple(answer) for answer in answers}) > 4
 
 
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Write one line about the sea."]

@@ -1,22 +1,10 @@
 """The KV memory of a model that runs every planned step: what is really in each slot."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from residentkv import _core
 from tests.model.contents import Content
-
-
-@dataclass
-class Launch:
-    """One row of a planned step, as the model would run it."""
-
-    table: list[int]  # blocks, by position
-    slots: list[int]
-    context: list[Content]  # at positions before the first planned token
-    fed: list[Content]  # of the planned tokens
 
 
 class Shadow:
@@ -39,12 +27,6 @@ class Shadow:
             assert source != target
             for offset in range(self._size):
                 self._content[target * self._size + offset] = self._content.get(source * self._size + offset, -1)
-
-    def run(self, launch: Launch) -> None:
-        """Check what the row reads, then write its tokens."""
-        seen = self.read(launch.table, len(launch.context))
-        assert seen == launch.context, f"wrong KV before the step: {seen} != {launch.context}"
-        self.overwrite(launch.slots, launch.fed)
 
     def overwrite(self, slots: list[int], contents: list[Content]) -> None:
         for slot, content in zip(slots, contents, strict=True):

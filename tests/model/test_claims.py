@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.model.facts import Claim, Mode
@@ -95,4 +94,3 @@ class ClaimMachine(RequestMachine):
 
 
 TestClaims = ClaimMachine.TestCase
-TestClaims.settings = settings(settings.default, max_examples=150, stateful_step_count=50)

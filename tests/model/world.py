@@ -157,7 +157,7 @@ class World:
         numbers |= {"new_blocks": int(partial), "available_blocks": facts.room}
         if looked.outcome in (Outcome.ADMITTED, Outcome.DEFERRED):
             numbers["outcome"] = Outcome.DEFERRED if int(partial) > facts.room else Outcome.ADMITTED
-        expected = self._or_due(Expected(**numbers))
+        expected = self._or_due(Expected(**numbers), num_taken=0)
         answer = self.core.fork(parent.row, child.key, self.now_ns)
         self._same(answer, expected)
         if expected.outcome is Outcome.ADMITTED:
@@ -253,7 +253,7 @@ class World:
             return
         assert not expected.differences(answer)
 
-    def _or_due(self, expected: Expected) -> Expected:
+    def _or_due(self, expected: Expected, num_taken: int | None = None) -> Expected:
         """`expected`, unless a claim's deadline comes first."""
         return expected
 

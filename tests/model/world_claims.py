@@ -115,10 +115,11 @@ class ClaimWorld(StepWorld):
         ]
         return list(dict.fromkeys(claim for clock in by_clock for _, claim in clock))
 
-    def _or_due(self, expected: Expected) -> Expected:
+    def _or_due(self, expected: Expected, num_taken: int | None = None) -> Expected:
         self.due = self.crossed(self.num_steps, self.num_allocations)
         if not self.due and expected.outcome is Outcome.ADMITTED:
-            self.due = self.crossed(self.num_steps, self.num_allocations + expected.new_blocks)
+            num_taken = expected.new_blocks if num_taken is None else num_taken
+            self.due = self.crossed(self.num_steps, self.num_allocations + num_taken)
         return Expected(**{**asdict(expected), "outcome": Outcome.DEADLINE_DUE}) if self.due else expected
 
     def expire_due(self, call: Callable[[], Answer]) -> Answer:

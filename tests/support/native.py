@@ -131,7 +131,7 @@ class Native:
         self.compute(decision.row)
         return decision.row
 
-    def cache(self, *texts: str, **admission: Any) -> None:
+    def cache(self, *texts: str | Int32Array, **admission: Any) -> None:
         """Leave the full blocks of every text computed and idle."""
         for text in texts:
             self.finish(self.prefill(text, **admission))

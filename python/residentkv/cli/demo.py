@@ -73,18 +73,18 @@ def run(args: argparse.Namespace) -> int:
     """
     from residentkv.observe.sinks import JsonlSink
 
-    # Threads of a CPU model that wait by spinning take the cores from each other as soon as anything else runs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read once, when torch is loaded
+    # Both are read once, when torch and transformers are loaded. Threads that wait by spinning take the cores from each
+    # other as soon as anything else runs; and bars of the libraries would tear ours apart.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TQDM_DISABLE", "1")
     path: Path = _temporary_trace() if args.trace is None else args.trace
     story = _Story(Console(quiet=args.json, highlight=False))
     with closing(JsonlSink(path)) as trace, story.bar:
         import torch
-        from transformers.utils import logging
 
         from residentkv.serving.demo.run_demo import run_demo
         from residentkv.serving.model_loading import load_model
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the story has its own
         loaded = load_model(args.model, device=args.device, dtype=getattr(torch, args.dtype))
         story.model_loaded(loaded.model_id, str(loaded.device))
         scenes = run_demo(loaded, trace, story)

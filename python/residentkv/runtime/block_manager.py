@@ -55,7 +55,8 @@ class BlockManager:
     Notes
     -----
     Thread safety: none. An overlap of calls, use after `close` and use in a forked child raise ContractError.
-    A call that raises ContractError changed nothing. After an InvariantError every call raises InvariantError.
+    A call that raises ContractError changed nothing. After an InvariantError of the core, only `pool.counts`,
+    `events.flush` and `close` still work.
     """
 
     __slots__ = (
@@ -368,10 +369,9 @@ class BlockManager:
         """Deliver every event and close the sinks; the manager serves nothing afterwards. Idempotent."""
         if self._is_closed:
             return
-        if self._native.poisoned is None:
-            self.events.flush()
-            self.events.collect()  # what sinks made the manager record meanwhile
-            self._native.close()
+        self.events.flush()
+        self.events.collect()  # what sinks made the manager record meanwhile
+        self._native.close()
         self._is_closed = True
         self.events.close()
 

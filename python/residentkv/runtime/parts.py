@@ -93,7 +93,7 @@ def assemble(options: PoolOptions, run: RunOptions) -> Parts:
         usable_blocks=options.usable_blocks,
         max_waiting=_WAITING_PER_ROW * options.max_requests,
     )
-    room = RoomMaker(native, requests, table, desk, recorder, run.clock, block_size=options.block_size)
+    room = RoomMaker(native, requests, table, desk, recorder, run.clock)
     return Parts(
         options=options,
         clock=run.clock,

@@ -22,7 +22,7 @@ class RoomMaker:
     Each repetition ends a claim, so there is a last one.
     """
 
-    __slots__ = ("_block_size", "_clock", "_desk", "_native", "_recorder", "_requests", "_table")
+    __slots__ = ("_clock", "_desk", "_native", "_recorder", "_requests", "_table")
 
     def __init__(
         self,
@@ -32,8 +32,6 @@ class RoomMaker:
         desk: ConflictDesk,
         recorder: EventRecorder,
         clock: Callable[[], int],
-        *,
-        block_size: int,
     ) -> None:
         self._native = native
         self._requests = requests
@@ -41,7 +39,6 @@ class RoomMaker:
         self._desk = desk
         self._recorder = recorder
         self._clock = clock
-        self._block_size = block_size
 
     def admit(self, waiter: Waiter, demand: Demand) -> _core.Decision | Deferred | Refused:
         """Admit a new request, or say why not."""
@@ -67,7 +64,7 @@ class RoomMaker:
         return self._until_settled(
             waiter,
             lambda now_ns: self._native.fork(parent_row, waiter.key, now_ns),
-            lambda: self._native.conflict_of_row(parent_row, self._tokens_to_next_block(parent_row)),
+            lambda: self._native.conflict_of_fork(parent_row),
         )
 
     def plan_step(
@@ -123,8 +120,3 @@ class RoomMaker:
         if isinstance(answer, Deferred):
             raise InvariantError(f"row {row} may not grow by {num_tokens} tokens, but nothing refuses it")
         return answer
-
-    def _tokens_to_next_block(self, row: int) -> int:
-        """Tokens that the request in `row` must grow by to need one block more: what a child of it may need at once."""
-        facts = self._native.request_facts(row)
-        return facts.num_blocks * self._block_size - facts.num_planned_tokens + 1

@@ -146,6 +146,21 @@ def test_contradictions_are_noticed(script, problem):
     assert problem in "".join(seen(script).problems[:1])
 
 
+def test_a_planned_claim_protects_the_blocks_it_has():
+    life = seen(Script().accept().block(0, 0)).claims["a"]
+    assert (life.mode, life.blocks) == ("hard_protected", {0: 0})
+    assert len(seen(Script().accept().block(0, 0).victim(0)).problems) == 1
+
+
+def test_only_the_owner_of_a_block_loses_it():
+    script = (
+        Script().accept().materialize().claim("claim_demoted").accept("b").materialize("b", first_block=4).victim(1)
+    )
+    observation = seen(script)
+    assert observation.problems == []
+    assert {name: len(life.evictions) for name, life in observation.claims.items()} == {"a": 1, "b": 0}
+
+
 def test_soft_claims_may_lose_blocks():
     soft = {"protection_mode": "soft_priority"}
     assert seen(Script().accept(**soft).materialize(**soft).victim(1)).problems == []

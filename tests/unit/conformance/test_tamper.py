@@ -37,6 +37,14 @@ def test_the_honest_events():
             [*ORDER[:2], *ORDER[4:], *ORDER[2:4]],
         ),
         (
+            tamper.move_behind("resident_claim_submitted", "resident_claim_accepted"),
+            [ORDER[1], ORDER[0], *ORDER[2:]],
+        ),
+        (
+            tamper.move_behind("resident_claim_demoted", "resident_claim_expired"),  # behind nothing: first
+            [ORDER[-1], *ORDER[:-1]],
+        ),
+        (
             tamper.insert_behind(
                 "resident_block_materialized", "future_reuse_denied", "resident_claim_accepted", lambda _accepted: {}
             ),

@@ -15,7 +15,6 @@ from residentkv import (
     BlockManager,
     ContractError,
     Deferred,
-    InvariantError,
     PoolOptions,
     StepBuffers,
     StepPlan,
@@ -487,25 +486,3 @@ def test_a_manager_does_not_pickle_or_copy(make: Make):
         pickle.dumps(manager)
     with pytest.raises(TypeError, match="pickle"):
         copy.copy(manager)
-
-
-def test_a_poisoned_manager_closes_without_raising(make: Make, monkeypatch: pytest.MonkeyPatch):
-    scenario = make(8)
-    scenario.serve("a", tokens(1, 1))
-    scenario.manager.events.flush()
-    monkeypatch.setattr(scenario.manager, "_native", Poisoned())
-    scenario.manager.close()
-    scenario.manager.close()
-    assert len(scenario.sink.events) == 2
-    with pytest.raises(InvariantError):
-        scenario.manager.fail_step(1)
-    monkeypatch.undo()
-
-
-class Poisoned:
-    """A native core that refuses further work."""
-
-    poisoned = "INV-1: something is wrong"
-
-    def fail_step(self, step_id: int) -> None:
-        raise InvariantError(self.poisoned)

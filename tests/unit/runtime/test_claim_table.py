@@ -85,7 +85,9 @@ def test_past_due_lists_only_timed_claims_in_acceptance_order(scenario: Scenario
     for claim_id, nanoseconds in (("late", 20), ("first", 5), ("second", 5)):
         scenario.claim(claim_id, tokens(1, 1), duration=Duration(nanoseconds=nanoseconds))
     scenario.claim("forever", tokens(1, 1))
-    scenario.claims.renew("first", Duration(nanoseconds=6), revision=1)
+    scenario.claims.renew("first", None, revision=1)
+    assert [claim.claim_id for claim in table.past_due(scenario.clock.now_ns + 99)] == ["late", "second"]
+    scenario.claims.renew("first", Duration(nanoseconds=6), revision=2)
     now_ns = scenario.clock.now_ns
     assert table.past_due(now_ns + 4) == []
     assert [claim.claim_id for claim in table.past_due(now_ns + 6)] == ["first", "second"]

@@ -249,6 +249,19 @@ def test_a_claim_that_is_not_materialized_is_not_preserved(make: Make):
     assert waiting(scenario) == [("refused", "never")]
 
 
+def test_a_request_that_resumed_meanwhile_is_deferred_anew(make: Make):
+    scenario = make(8)
+    scenario.prefill("a", tokens(1, 4))
+    for _ in range(2):
+        scenario.manager.preempt("a")
+        held(scenario, "other", 6)
+        for _ in range(2):
+            assert isinstance(scenario.manager.resume("a"), Deferred)
+        scenario.manager.finish("other")
+        scenario.manager.resume("a")
+    assert waiting(scenario) == [("deferred", "a")] * 2
+
+
 def test_the_memory_of_waiting_requests_is_bounded(crowded: Scenario):
     for i in range(9):  # four for each of the two rows
         crowded.manager.admit(f"r{i}", tokens(2, 4))
@@ -275,7 +288,7 @@ def test_a_resuming_request_can_be_deferred_by_a_claim_accepted_meanwhile(make: 
     assert isinstance(answer, Deferred)
     assert answer.record.blocking_claim_ids == ("c",)
     assert not answer.record.future_reuse_requested
-    assert answer.record.capacity_shortfall_blocks == 2
+    assert (answer.record.active_live_blocks_required, answer.record.capacity_shortfall_blocks) == (4, 2)
     scenario.claims.release("c")
     scenario.manager.finish("other")
     assert scenario.manager.resume("a").num_cached_tokens == 0

@@ -219,6 +219,16 @@ def test_an_admission_after_relaxing_a_claim_says_so(make: Make):
     assert scenario.events("active_request_admitted")[-1]["arbiter_action"] == "serve_active_evict_resident"
 
 
+def test_a_resumed_request_is_not_said_to_need_the_same_relaxation_again(make: Make):
+    scenario = make(4)
+    scenario.claim("c", tokens(1, 3), mode=ProtectionMode.DEMOTABLE)
+    scenario.prefill("a", tokens(2, 4))
+    scenario.manager.preempt("a")
+    scenario.manager.resume("a")
+    actions = [event["arbiter_action"] for event in scenario.events("active_request_admitted")]
+    assert actions == ["relax_resident_claim", "serve_active_evict_resident"]
+
+
 def test_without_block_events_claim_and_request_events_remain(make: Make):
     scenario = make(4, block_events=False)
     scenario.claim("c", tokens(1, 3), mode=ProtectionMode.DEMOTABLE)
@@ -247,6 +257,9 @@ def test_finished_requests_and_ended_claims_are_forgotten(make: Make):
     assert len(recorder._claims) <= 4  # at most one per block
     assert len(recorder._details) == 0
     assert len(scenario.manager._parts.requests._by_key) == 0
+    scenario.serve("big", tokens(99, 4))
+    scenario.manager.events.flush()
+    assert len(recorder._claims) == 0  # the last loss was reported
 
 
 def test_a_block_event_of_a_shared_node_names_a_claim_that_stands(make: Make):

@@ -88,6 +88,16 @@ def test_a_claim_harmed_meanwhile_does_not_disturb_expiry(make: Make):
     assert scenario.claims.state("due") is ClaimState.EXPIRED
 
 
+def test_a_claim_that_materialized_unnoticed_can_expire(make: Make):
+    scenario = make(8)
+    expiring(scenario, "c", 1, 2, Duration(nanoseconds=10))
+    scenario.serve("a", tokens(1, 2))
+    scenario.clock.now_ns += 10
+    scenario.serve("b", tokens(2, 2))
+    assert scenario.claims.state("c") is ClaimState.EXPIRED
+    assert len(scenario.claims) == 0
+
+
 def test_a_deadline_that_no_claim_has_stops_the_loop(make: Make, monkeypatch: pytest.MonkeyPatch):
     scenario = make(8)
     expiring(scenario, "c", 1, 2, Duration(nanoseconds=10))

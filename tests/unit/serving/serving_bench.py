@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from residentkv.contract.identity import CacheIdentity
+from residentkv.observe.sinks import CallbackSink
 from residentkv.runtime.block_manager import BlockManager
 from residentkv.runtime.kv_storage import KVStorage
 from residentkv.runtime.pool_options import PoolOptions
@@ -27,7 +28,9 @@ class Bench:
         options = loaded.storage_options(usable_blocks=usable_blocks, block_size=block_size)
         self.identity = CacheIdentity("test", loaded.model_id, loaded.model_id, "test", block_size, options.kv_format)
         self.storage = KVStorage(options, device=loaded.device)
-        self.manager = BlockManager(PoolOptions(usable_blocks, block_size), identity=self.identity)
+        self.delivered: list[str] = []
+        sink = CallbackSink(lambda event: self.delivered.append(event["event"]))
+        self.manager = BlockManager(PoolOptions(usable_blocks, block_size), identity=self.identity, sinks=[sink])
         self.loop = ServingLoop(
             self.manager,
             runner(loaded, self.storage),

@@ -184,6 +184,7 @@ def test_only_running_requests_are_requeued(tiny_llama: LoadedModel) -> None:
     assert bench.loop.running == (request,)
     bench.loop.requeue(bench.manager.reset())
     assert bench.loop.waiting == (request,)
+    assert (request.num_written, request.num_pending_tokens) == (0, 5)
     bench.served()
 
 
@@ -245,7 +246,9 @@ def test_time_to_first_token_counts_from_submission(tiny_llama: LoadedModel) -> 
 def test_events_reach_the_sinks_once_a_step(tiny_llama: LoadedModel) -> None:
     bench = Bench(tiny_llama, usable_blocks=10)
     bench.submit(ServingRequest("r", prompt(0, 6), 4))
+    assert bench.delivered == []
     bench.step()
+    assert bench.delivered == ["active_request_admitted", "future_reuse_admitted"]
     assert bench.manager.events.num_pending == 0
 
 
