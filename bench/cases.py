@@ -75,7 +75,7 @@ _EVICT: Final = AcceptedMiss(
 )
 _EVICT_SHORT: Final = AcceptedMiss("as for long sequences; PrefixIndex::erase is 84 % of native time", 0.16)
 _EVICT_1M: Final = AcceptedMiss("as in the small pool; PrefixIndex::erase is 91 % of native time", 0.3)
-_FEW_CLAIMS: Final = AcceptedMiss("52 to 72 us with a single claim, and about 0.4 us for each further one", 140)
+_FEW_CLAIMS: Final = AcceptedMiss("52 to 72 us with a single claim, and 0.3 to 0.5 us for each further one", 140)
 _ORDER: Final = AcceptedMiss(
     "Conflict::sufficient is over 40 % of the time, the arbiter's dictionaries 16 to 18 %", 17_000
 )

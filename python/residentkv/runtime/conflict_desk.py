@@ -120,13 +120,17 @@ class ConflictDesk:
         if not blocking:  # larger than the pool, or only requests are in the way: no claim can help
             return _NO_PLAN
 
-        def sufficient(claims: Sequence[int]) -> list[int]:
-            found: list[int] = conflict.sufficient(np.array([*past_due, *claims], dtype=np.uint32)).tolist()
-            return [number for number in found if number not in expiring]
+        in_order, expired = conflict.claims, np.array(past_due, dtype=np.uint32)
 
-        expiring = frozenset(past_due)
+        def sufficient(claims: Sequence[int]) -> list[int]:
+            order = in_order if claims is blocking else np.array(claims, dtype=np.uint32)
+            if not past_due:
+                return conflict.sufficient(order).tolist()
+            found: list[int] = conflict.sufficient(np.concatenate((expired, order[~np.isin(order, expired)]))).tolist()
+            return [number for number in found if number not in past_due]
+
         expiries = tuple((number, ClaimAction.EXPIRE) for number in past_due)
-        if past_due and conflict.sufficient(np.array(past_due, dtype=np.uint32)).size:
+        if past_due and conflict.sufficient(expired).size:
             return Plan(actions=expiries, sufficient=tuple(past_due))
         values, actions = self._table.values, self._table.actions
         plan = arbitrate(

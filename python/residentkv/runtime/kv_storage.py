@@ -257,7 +257,7 @@ class KVStorage:
         return blocks[slots // block_size, :, slots % block_size]
 
     def _encode(self, tokens: torch.Tensor, scale: float) -> torch.Tensor:
-        """Compute dtype to the stored bytes. fp8 saturates: what a bare cast makes of overflow depends on the format."""
+        """Compute dtype to the stored bytes. fp8 saturates: a bare cast of overflow differs by format."""
         if not self.options.is_fp8:
             return tokens
         limit = torch.finfo(self.options.dtype).max
