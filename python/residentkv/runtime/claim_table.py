@@ -30,7 +30,7 @@ class ClaimTable:
 
     Attributes
     ----------
-    by_number : live claims by native number, in acceptance order.
+    by_number, ids : live claims by native number, and their ids, in acceptance order.
     values : predicted_value * confidence by number, of claims that declared one.
     actions : what an arbiter may do now, by number, of claims that permit anything now. A claim that permits expiry is
         not among them: before its deadline expiry is no answer to a conflict, and after it no arbiter is needed.
@@ -47,6 +47,7 @@ class ClaimTable:
         "_timed",
         "actions",
         "by_number",
+        "ids",
         "values",
     )
 
@@ -60,6 +61,7 @@ class ClaimTable:
         self._owner_blocks: dict[str, int] = {}
         self._protecting: tuple[str, ...] | None = None
         self.by_number: dict[int, LiveClaim] = {}
+        self.ids: dict[int, str] = {}
         self.values: dict[int, float] = {}
         self.actions: dict[int, tuple[ClaimAction, ...]] = {}
 
@@ -132,6 +134,7 @@ class ClaimTable:
             claim.state = advance(claim.state, ClaimEvent.MATERIALIZE)
         self._by_id[claim.claim_id] = claim
         self.by_number[claim.number] = claim
+        self.ids[claim.number] = claim.claim_id
         self._charge(claim.owner_scope, claim.charged_blocks)
         self._protecting = None
         if claim.expected_value is not None:
@@ -203,7 +206,7 @@ class ClaimTable:
 
     def _remove(self, claim: LiveClaim) -> None:
         del self._by_id[claim.claim_id]
-        del self.by_number[claim.number]
+        del self.by_number[claim.number], self.ids[claim.number]
         self._ended[claim.claim_id] = (claim.generation, claim.state)
         for by_number in (self._timed, self.values, self.actions):
             by_number.pop(claim.number, None)

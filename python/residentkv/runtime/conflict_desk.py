@@ -109,9 +109,7 @@ class ConflictDesk:
         return Explanation(
             decision="admitted" if fits else "deferred" if decision.outcome == _core.DEFERRED else "refused",
             record=self._record(decision, blocking, plan, wants_reuse=True),
-            actions=tuple(
-                PlannedAction(self._table.by_number[number].claim_id, action) for number, action in plan.actions
-            ),
+            actions=tuple(PlannedAction(self._table.ids[number], action) for number, action in plan.actions),
             num_evicted_blocks=max(0, decision.new_blocks - self._native.counts().free) if fits else 0,
         )
 
@@ -124,10 +122,11 @@ class ConflictDesk:
 
         def sufficient(claims: Sequence[int]) -> list[int]:
             order = in_order if claims is blocking else np.array(claims, dtype=np.uint32)
-            if not past_due:
-                return conflict.sufficient(order).tolist()
-            found: list[int] = conflict.sufficient(np.concatenate((expired, order[~np.isin(order, expired)]))).tolist()
-            return [number for number in found if number not in past_due]
+            if past_due:
+                order = np.concatenate((expired, order[~np.isin(order, expired)]))
+            found = conflict.sufficient(order)
+            needed: list[int] = (found[~np.isin(found, expired)] if past_due else found).tolist()
+            return needed
 
         expiries = tuple((number, ClaimAction.EXPIRE) for number in past_due)
         if past_due and conflict.sufficient(expired).size:
@@ -167,8 +166,7 @@ class ConflictDesk:
         )
 
     def _ids(self, numbers: list[int] | tuple[int, ...]) -> tuple[str, ...]:
-        by_number = self._table.by_number
-        return tuple([by_number[number].claim_id for number in numbers])
+        return tuple(map(self._table.ids.__getitem__, numbers))
 
     def _defer(self, request_id: str, record: ConflictRecord, blocking: list[int], now_ns: int) -> None:
         before = self.waiting.pop(request_id, None)

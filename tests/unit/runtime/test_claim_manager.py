@@ -473,3 +473,17 @@ def test_explain_adds_relaxation_when_overdue_claims_are_not_enough(make: Make):
 def test_explain_checks_its_arguments(make: Make, arguments: dict[str, object], message: str):
     with pytest.raises(ContractError, match=message):
         make(8).claims.explain(**arguments)
+
+
+def test_explain_counts_an_overdue_claim_that_may_be_demoted_once(make: Make):
+    scenario = make(8)
+    fields = {"mode": ProtectionMode.DEMOTABLE, "duration": Duration(nanoseconds=10)}
+    scenario.claim("old", tokens(1, 3), predicted_value=1.0, **fields)
+    scenario.claim("soft", tokens(2, 3), mode=ProtectionMode.DEMOTABLE, predicted_value=2.0)
+    scenario.clock.now_ns += 10
+    explanation = scenario.claims.explain(tokens(3, 8))
+    assert explanation.decision == "admitted"
+    assert [(action.claim_id, action.action.value) for action in explanation.actions] == [
+        ("old", "expire"),
+        ("soft", "demote"),
+    ]
