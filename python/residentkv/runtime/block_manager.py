@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from itertools import count
-from types import TracebackType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from numpy.typing import ArrayLike
@@ -70,6 +69,7 @@ class BlockManager:
         "_plan",
         "_requests",
         "_turn",
+        "_waiting",
         "claims",
         "events",
         "pool",
@@ -100,7 +100,7 @@ class BlockManager:
         self.events = parts.log
         self.pool = PoolView(parts.native, parts.requests)
         self._is_closed = False
-        self._keys = count()
+        self._keys, self._waiting = count(), parts.desk.waiting
         # What the calls of a serving loop touch is one attribute away.
         native = parts.native
         self._native, self._requests, self._turn, self._clock = native, parts.requests, parts.turn, clock
@@ -158,8 +158,8 @@ class BlockManager:
                 if isinstance(settled, Deferred | Refused):
                     return settled
                 decision = settled
-            elif waiting := self._parts.desk.waiting:
-                waiting.pop(request_id, None)
+            elif self._waiting:
+                self._waiting.pop(request_id, None)
             row = decision.row
             requests.rows[request_id] = row
             requests.by_row[row] = request_id
@@ -184,8 +184,13 @@ class BlockManager:
         except IndexError:
             raise overlap() from None
         try:
-            self._native.finish(requests.row_of(request_id))
-            requests.remove(request_id)
+            row = requests.rows.get(request_id)
+            if row is None:
+                row = requests.row_of(request_id)  # says what is wrong
+            self._native.finish(row)
+            del requests.rows[request_id]
+            if requests.has_reader or requests.private:
+                requests.forget(row)
         finally:
             turn.give_back(token)
 
@@ -381,9 +386,7 @@ class BlockManager:
     def __enter__(self) -> "Self":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -139,7 +139,6 @@ class ClaimManager:
         Calling it is not required: a call that needs room expires what is due first.
         """
         with self._turn:
-            self._table.sync()
             return self._table.expire_past(self._clock())
 
     def explain(

@@ -185,6 +185,7 @@ class ClaimTable:
 
     def expire_past(self, now_ns: int) -> tuple[str, ...]:
         """Expire every claim whose deadline has been reached. Returns their ids. O(claims with a deadline)."""
+        self.sync()
         past = self.past_due(now_ns)
         self._expire(past, now_ns)
         return tuple(claim.claim_id for claim in past)

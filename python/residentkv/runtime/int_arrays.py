@@ -13,6 +13,7 @@ Int32Array = NDArray[np.int32]
 UInt8Array = NDArray[np.uint8]
 
 INT32: Final = np.dtype(np.int32)
+_INT64_MAX: Final = int(np.iinfo(np.int64).max)
 _INT32_MAX: Final = int(np.iinfo(np.int32).max)
 _INT32_MIN: Final = int(np.iinfo(np.int32).min)
 
@@ -62,14 +63,14 @@ def as_tokens(tokens: ArrayLike) -> Int32Array:
 
 
 def as_count(name: str, value: object) -> int:
-    """A count as a plain int.
+    """A count as a plain int that fits 64 bits.
 
     Raises
     ------
-    ContractError : not an int >= 0.
+    ContractError : not an int in [0, 2**63).
     """
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
-        raise ContractError(f"{name} must be an int >= 0, got {value!r}")
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value <= _INT64_MAX:
+        raise ContractError(f"{name} must be an int >= 0 of at most 63 bits, got {value!r}")
     return int(value)
 
 

@@ -1,7 +1,7 @@
 """One accepted claim as Python knows it, and what callers see of it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from residentkv import _core
 from residentkv.contract.claim import ClaimAction, ClaimSpec, ClaimState, Duration, ProtectionMode
@@ -9,6 +9,7 @@ from residentkv.contract.identity import CacheIdentity
 from residentkv.contract.predicate import Predicate
 
 NEVER = -1
+_LATEST: Final = 2**63 - 1  # the core's clocks count in 64 bits
 
 
 class Deadline(NamedTuple):
@@ -24,9 +25,9 @@ class Deadline(NamedTuple):
         if duration is None:
             return cls()
         return cls(
-            NEVER if duration.steps is None else counts.num_steps_planned + duration.steps,
-            NEVER if duration.allocations is None else counts.num_allocations + duration.allocations,
-            NEVER if duration.nanoseconds is None else now_ns + duration.nanoseconds,
+            _later(counts.num_steps_planned, duration.steps),
+            _later(counts.num_allocations, duration.allocations),
+            _later(now_ns, duration.nanoseconds),
         )
 
     def is_past(self, counts: _core.Counts, now_ns: int) -> bool:
@@ -36,6 +37,10 @@ class Deadline(NamedTuple):
             or 0 <= self.allocations <= counts.num_allocations
             or (self.nanoseconds != NEVER and self.nanoseconds <= now_ns)
         )
+
+
+def _later(now: int, limit: int | None) -> int:
+    return NEVER if limit is None else min(now + limit, _LATEST)
 
 
 class LiveClaim:

@@ -8,6 +8,7 @@ from typing import Final
 
 from residentkv import _core
 from residentkv.contract.arbiter import ArbiterPolicy
+from residentkv.contract.errors import ContractError
 from residentkv.contract.events import EventSink
 from residentkv.contract.identity import CacheIdentity
 from residentkv.runtime.claim_table import ClaimTable
@@ -67,8 +68,11 @@ def assemble(options: PoolOptions, run: RunOptions) -> Parts:
 
     Raises
     ------
-    ContractError : sizes the core can not address, or a block size of the identity that is not the pool's.
+    ContractError : sizes the core can not address, a block size of the identity that is not the pool's, or a bad seed.
     """
+    seed = secrets.randbits(64) if run.hash_seed is None else run.hash_seed
+    if type(seed) is not int or not 0 <= seed < 1 << 64:
+        raise ContractError(f"hash_seed must be an int in [0, 2**64) or None, got {seed!r}")
     roots = RootTable(run.identity, options.block_size)
     native = _core.BlockManager(
         usable_blocks=options.usable_blocks,
@@ -76,7 +80,7 @@ def assemble(options: PoolOptions, run: RunOptions) -> Parts:
         null_block=options.null_block,
         max_requests=options.max_requests,
         max_blocks_per_request=options.table_width,
-        hash_seed=secrets.randbits(64) if run.hash_seed is None else run.hash_seed,
+        hash_seed=seed,
         block_events=options.block_events,
         retain_events=bool(run.sinks),
     )

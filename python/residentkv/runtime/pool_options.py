@@ -6,7 +6,7 @@ from typing import Final
 
 from residentkv.contract.errors import ContractError
 
-_NO_LIMIT: Final = 2**31 - 1  # more than any pool has
+_MOST: Final = 2**31 - 1  # ids and counts of blocks are 32 bit numbers; no pool has as many
 DEFAULT_BLOCKS_PER_REQUEST: Final = 16384  # 256K tokens in blocks of 16
 
 
@@ -63,9 +63,9 @@ class PoolOptions:
     @property
     def protected_limit(self) -> int:
         """Most blocks that claims may protect together by decision of the operator; capacity limits them anyway."""
-        return _NO_LIMIT if self.max_protected_blocks is None else self.max_protected_blocks
+        return _MOST if self.max_protected_blocks is None else self.max_protected_blocks
 
 
 def _require_count(name: str, value: object, *, minimum: int) -> None:
-    if type(value) is not int or value < minimum:
-        raise ContractError(f"{name} must be an int >= {minimum}, got {value!r}")
+    if type(value) is not int or not minimum <= value <= _MOST:
+        raise ContractError(f"{name} must be an int from {minimum} to {_MOST}, got {value!r}")

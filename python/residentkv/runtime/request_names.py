@@ -17,23 +17,24 @@ class Waiter(NamedTuple):
 class RequestNames:
     """Ids of admitted requests by row, and, for events, by the key that each admission got.
 
-    `BlockManager.admit` writes `rows` and `by_row` itself, and calls `note` only if there is more to remember.
+    `BlockManager` keeps `rows` and `by_row` itself, and calls `note` and `forget` only if there is more to remember.
 
     Attributes
     ----------
     rows : row of every admitted, unfinished request, by id, in order of admission.
     by_row : id of the request that has a row, or had it last.
     has_reader : whether somebody reads events, and so needs keys.
+    private : rows of requests whose content stays out of the prefix index.
     """
 
-    __slots__ = ("_by_key", "_ended_keys", "_keys", "_private", "by_row", "has_reader", "rows")
+    __slots__ = ("_by_key", "_ended_keys", "_keys", "by_row", "has_reader", "private", "rows")
 
     def __init__(self, max_requests: int, *, has_reader: bool) -> None:
         self.rows: dict[str, int] = {}
         self.by_row = [""] * max_requests
         self.has_reader = has_reader
         self._keys = [-1] * max_requests  # by row
-        self._private: set[int] = set()  # rows of requests whose content stays out of the prefix index
+        self.private: set[int] = set()
         self._by_key: dict[int, str] = {}
         self._ended_keys: list[int] = []
 
@@ -43,15 +44,13 @@ class RequestNames:
             self._keys[row] = waiter.key
             self._by_key[waiter.key] = waiter.request_id
         if not waiter.wants_reuse:
-            self._private.add(row)
+            self.private.add(row)
 
-    def remove(self, request_id: str) -> None:
-        """Forget a request. Its key stays known until its last events were read. O(1)."""
-        row = self.rows.pop(request_id)
+    def forget(self, row: int) -> None:
+        """Forget what was noted of a request that ended. Its key stays known until its last events were read. O(1)."""
         if self.has_reader:
             self._ended_keys.append(self._keys[row])
-        if self._private:
-            self._private.discard(row)
+        self.private.discard(row)
 
     def row_of(self, request_id: str) -> int:
         """Row of an admitted request.
@@ -69,7 +68,7 @@ class RequestNames:
 
     def waiter_in(self, row: int) -> Waiter:
         """The admitted request in `row`, asking for more."""
-        return Waiter(self.by_row[row], self._keys[row], row not in self._private)
+        return Waiter(self.by_row[row], self._keys[row], row not in self.private)
 
     def ids_of(self, rows: Iterable[int]) -> tuple[str, ...]:
         """Ids of the admitted requests in `rows`, in order."""

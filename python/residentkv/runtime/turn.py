@@ -1,7 +1,5 @@
 """One thread at a time."""
 
-from types import TracebackType
-
 from residentkv.contract.errors import ContractError
 
 
@@ -30,9 +28,7 @@ class Turn:
         except IndexError:
             raise overlap() from None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.give_back(None)
 
 

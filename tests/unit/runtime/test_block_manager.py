@@ -293,7 +293,10 @@ def busy(make: Make) -> Scenario:
         (lambda m: m.admit("b", [1.5]), "tokens must be integers, got dtype float64"),
         (lambda m: m.admit("b", np.ones((2, 2), np.int32)), "tokens must be one-dimensional"),
         (lambda m: m.admit("b", None), "tokens must be one-dimensional"),
-        (lambda m: m.admit("b", tokens(3, 1), max_new_tokens=-1), "max_new_tokens must be an int >= 0, got -1"),
+        (
+            lambda m: m.admit("b", tokens(3, 1), max_new_tokens=-1),
+            "max_new_tokens must be an int >= 0 of at most 63 bits, got -1",
+        ),
         (lambda m: m.admit("b", tokens(3, 1), max_new_tokens=float("nan")), "max_new_tokens must be an int >= 0"),
         (lambda m: m.admit("b", tokens(3, 1), identity=replace(IDENTITY, block_size=8)), "does not match the pool's"),
         (lambda m: m.admit("b", tokens(3, 1), extra_keys=["x"]), "extra_keys must be a sequence with bytes or None"),
@@ -309,8 +312,8 @@ def busy(make: Make) -> Scenario:
         (lambda m: m.fork("a", "b"), "known tokens of the parent written"),
         (lambda m: m.rewind("a", BLOCK), "must be between num_committed=8"),
         (lambda m: m.rewind("a", 99), "must be between num_committed=8"),
-        (lambda m: m.rewind("a", 1.5), "num_tokens must be an int >= 0, got 1.5"),
-        (lambda m: m.rewind("a", -1), "num_tokens must be an int >= 0, got -1"),
+        (lambda m: m.rewind("a", 1.5), "num_tokens must be an int >= 0 of at most 63 bits, got 1.5"),
+        (lambda m: m.rewind("a", -1), "num_tokens must be an int >= 0 of at most 63 bits, got -1"),
         (lambda m: m.plan_step([0], [BLOCK + 1]), "more tokens than were declared"),
         (lambda m: m.plan_step([0], [0]), "must be > 0"),
         (lambda m: m.plan_step([0], [-1]), "must be > 0"),
@@ -325,10 +328,11 @@ def busy(make: Make) -> Scenario:
         (lambda m: m.plan_step([0], [1], np.zeros(4)), "out must be StepBuffers or None"),
         (lambda m: m.commit_step(77), "step 77 can not be committed now"),
         (lambda m: m.commit_step(1), "step 1 can not be committed now"),
-        (lambda m: m.commit_step("1"), "step_id must be an int >= 0, got '1'"),
-        (lambda m: m.commit_step(-1), "step_id must be an int >= 0, got -1"),
+        (lambda m: m.commit_step("1"), "step_id must be an int >= 0 of at most 63 bits, got '1'"),
+        (lambda m: m.commit_step(-1), "step_id must be an int >= 0 of at most 63 bits, got -1"),
         (lambda m: m.fail_step(77), "step 77 is not in flight"),
-        (lambda m: m.fail_step(None), "step_id must be an int >= 0, got None"),
+        (lambda m: m.fail_step(2**70), "step_id must be an int >= 0 of at most 63 bits"),
+        (lambda m: m.fail_step(None), "step_id must be an int >= 0 of at most 63 bits, got None"),
         (lambda m: m.invalidate([99], cause="ecc"), "block 99 does not exist"),
         (lambda m: m.invalidate([0], cause="ecc"), "block 0 does not exist"),
         (lambda m: m.invalidate([-1], cause="ecc"), "block -1 does not exist"),
@@ -397,6 +401,9 @@ def test_a_manager_that_can_not_be_built_says_why():
         BlockManager(PoolOptions(8), identity=IDENTITY)
     with pytest.raises(ContractError, match="slot numbers beyond int32"):
         BlockManager(PoolOptions(2**31 // 4, block_size=4), identity=IDENTITY)
+    for seed in (-1, 2**64, 1.5):
+        with pytest.raises(ContractError, match=r"hash_seed must be an int in \[0, 2\*\*64\) or None"):
+            BlockManager(PoolOptions(8, block_size=4), identity=IDENTITY, hash_seed=seed)
 
 
 # --- one caller at a time, one process, one life ---

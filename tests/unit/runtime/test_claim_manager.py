@@ -260,6 +260,13 @@ def test_a_hard_claim_may_have_a_duration(make: Make):
     assert scenario.claims.expire_due() == ("c",)
 
 
+def test_a_duration_beyond_all_clocks_lasts(make: Make):
+    scenario = make(8)
+    assert isinstance(scenario.claim("c", tokens(1, 2), duration=Duration(nanoseconds=2**90)), Accepted)
+    scenario.serve("a", tokens(2, 2))
+    assert scenario.claims.expire_due() == ()
+
+
 def test_an_overdue_claim_does_not_keep_another_one_out(make: Make):
     scenario = make(8)
     scenario.claim("old", tokens(1, 6), mode=ProtectionMode.EXPIRING, duration=Duration(nanoseconds=10))

@@ -69,9 +69,9 @@ def test_counts_become_plain_ints(value: int):
     assert type(as_count("n", value)) is int
 
 
-@pytest.mark.parametrize("value", [-1, 1.0, float("nan"), True, "1", None, np.float64(2)])
+@pytest.mark.parametrize("value", [-1, 1.0, float("nan"), True, "1", None, np.float64(2), 2**63])
 def test_other_counts_are_named(value: object):
-    with pytest.raises(ContractError, match="n must be an int >= 0, got"):
+    with pytest.raises(ContractError, match="n must be an int >= 0 of at most 63 bits, got"):
         as_count("n", value)
 
 

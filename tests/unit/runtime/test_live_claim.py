@@ -16,6 +16,7 @@ COUNTS = SimpleNamespace(num_steps_planned=10, num_allocations=100)
         (Duration(allocations=7), Deadline(NEVER, 107, NEVER)),
         (Duration(nanoseconds=5), Deadline(NEVER, NEVER, 1005)),
         (Duration(steps=1, allocations=2, nanoseconds=3), Deadline(11, 102, 1003)),
+        (Duration(steps=2**80, nanoseconds=2**63 - 1), Deadline(2**63 - 1, NEVER, 2**63 - 1)),
     ],
 )
 def test_a_deadline_counts_from_now(duration: Duration | None, deadline: Deadline):

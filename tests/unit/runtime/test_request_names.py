@@ -13,6 +13,11 @@ def admitted(names: RequestNames, request_id: str, key: int, row: int, *, wants_
     return waiter
 
 
+def ended(names: RequestNames, request_id: str) -> None:
+    """Forget a request as BlockManager.finish does."""
+    names.forget(names.rows.pop(request_id))
+
+
 def test_rows_and_keys_lead_back_to_ids():
     names = RequestNames(4, has_reader=True)
     waiter = admitted(names, "a", key=10, row=2)
@@ -26,7 +31,7 @@ def test_rows_and_keys_lead_back_to_ids():
 def test_an_unknown_or_finished_request_is_named():
     names = RequestNames(4, has_reader=False)
     admitted(names, "a", key=0, row=0)
-    names.remove("a")
+    ended(names, "a")
     for request_id in ("a", "never"):
         with pytest.raises(ContractError, match=f"request '{request_id}' is not admitted"):
             names.row_of(request_id)
@@ -35,7 +40,7 @@ def test_an_unknown_or_finished_request_is_named():
 def test_a_key_stays_known_until_its_events_were_read():
     names = RequestNames(4, has_reader=True)
     admitted(names, "a", key=0, row=0)
-    names.remove("a")
+    ended(names, "a")
     admitted(names, "b", key=1, row=0)
     assert names.id_of_key(0) == "a"
     names.forget_ended()
@@ -47,6 +52,6 @@ def test_a_private_request_is_private_until_its_row_has_another():
     names = RequestNames(4, has_reader=False)
     admitted(names, "a", key=0, row=0, wants_reuse=False)
     assert not names.waiter_in(0).wants_reuse
-    names.remove("a")
+    ended(names, "a")
     admitted(names, "b", key=1, row=0)
     assert names.waiter_in(0).wants_reuse

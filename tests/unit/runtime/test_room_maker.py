@@ -46,6 +46,17 @@ def test_a_step_expires_what_it_would_cross_first(make: Make):
     assert scenario.claims.state("c") is ClaimState.EXPIRED
 
 
+def test_a_claim_that_used_up_its_steps_keeps_nobody_out(make: Make):
+    scenario = make(8)
+    expiring(scenario, "c", 1, 4, Duration(steps=1))
+    assert isinstance(scenario.manager.admit("b", tokens(3, 5)), Refused)
+    scenario.serve("a", tokens(2, 2))
+    assert scenario.claims.state("c") is ClaimState.ACCEPTED
+    assert scenario.claims.explain(tokens(3, 5)).decision == "admitted"
+    assert isinstance(scenario.manager.admit("b", tokens(3, 5)), Admitted)
+    assert scenario.claims.state("c") is ClaimState.EXPIRED
+
+
 def test_a_resume_expires_what_is_due(make: Make):
     scenario = make(8)
     scenario.prefill("a", tokens(2, 2))
@@ -162,6 +173,16 @@ def test_growth_relaxes_a_claim_that_permits_it(make: Make):
     assert isinstance(scenario.manager.plan_step([answer.row], [1]), StepPlan)
     assert scenario.claims.state("c") is ClaimState.DEMOTED
     assert scenario.story()[-1] == "resident_claim_demoted"
+
+
+def test_growth_relaxes_a_claim_that_materialized_unnoticed(make: Make):
+    scenario = make(4)
+    answer = scenario.prefill("a", tokens(1, 2))
+    scenario.claim("c", tokens(9, 2), mode=ProtectionMode.DEMOTABLE)
+    scenario.serve("b", tokens(9, 2))
+    assert isinstance(scenario.manager.plan_step([answer.row], [1]), StepPlan)
+    assert len(scenario.claims) == 0
+    assert scenario.claims.state("c") is ClaimState.DEMOTED
 
 
 def test_growth_is_refused_for_the_row_it_concerns(make: Make):
