@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "manager/block_manager.hpp"
+#include "manager/victims_ahead.hpp"
 
 namespace residentkv {
 
@@ -177,8 +178,9 @@ void BlockManager::occupy(RowId id, Look const& look) {
 
   std::optional<Reservation> reservation = ledger_.pool().reserve(look.decision.new_blocks - look.decision.num_filled_blocks);
   RKV_INVARIANT(reservation.has_value(), "INV-2: admitted ", look.decision.new_blocks, " blocks without room");
+  VictimsAhead ahead(ledger_, look.decision.new_blocks);
   for (std::uint32_t i = look.num_reused; i < num_blocks; ++i) {
-    if ((i - look.num_reused) % BlockLedger::kVictimsAhead == 0) ledger_.prefetch_victims(num_blocks - i);
+    ahead.before_take();
     if (i < nodes_.size() && ledger_.is_reserved(nodes_[i])) {
       request.blocks.push_back(ledger_.take_to_fill(nodes_[i], id, request.key));
       request.fills.push_back(nodes_[i]);

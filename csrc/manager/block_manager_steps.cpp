@@ -2,6 +2,7 @@
 #include <array>
 
 #include "manager/block_manager.hpp"
+#include "manager/victims_ahead.hpp"
 
 namespace residentkv {
 
@@ -158,10 +159,11 @@ void BlockManager::grow(std::span<std::int32_t const> rows, std::span<std::int32
                         std::vector<BlockCopy>& copies) {
   std::optional<Reservation> reservation = ledger_.pool().reserve(num_blocks);
   RKV_INVARIANT(reservation.has_value(), "INV-2: planned ", num_blocks, " blocks without room");
-  ledger_.prefetch_victims(num_blocks);
+  VictimsAhead ahead(ledger_, num_blocks);
   for (Step::Departure& departure : departures_) {
     Row const& row = requests_.row(departure.row);
     Request& request = requests_.request(departure.row);
+    ahead.before_take();
     departure.own = ledger_.take(*reservation, request.key);
     request.blocks[departure.index] = departure.own;
     touch_table(departure.row, departure.index);
@@ -176,7 +178,10 @@ void BlockManager::grow(std::span<std::int32_t const> rows, std::span<std::int32
     Request& request = requests_.request(id);
     std::uint32_t const end = blocks_for(requests_.row(id).num_planned + static_cast<std::uint64_t>(counts[i]), options_.block_size);
     touch_table(id, static_cast<std::uint32_t>(request.blocks.size()));
-    while (request.blocks.size() < end) request.blocks.push_back(ledger_.take(*reservation, request.key));
+    while (request.blocks.size() < end) {
+      ahead.before_take();
+      request.blocks.push_back(ledger_.take(*reservation, request.key));
+    }
     request.peak_blocks = std::max(request.peak_blocks, end);
     if (!request.is_bounded) request.token_limit = request.peak_blocks * options_.block_size;
     requests_.seek(id);
