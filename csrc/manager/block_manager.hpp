@@ -216,7 +216,9 @@ class BlockManager {
   void make_token_room(RowId row, std::uint32_t num_tokens);
   // Ids of the step's valid tokens that the caller has to name, row by row.
   [[nodiscard]] std::uint32_t num_unknown(Step::Entry const& entry, std::uint32_t num_valid) const noexcept;
-  void publish(RowId row);
+  class FullBlocks;
+  void publish_rows();  // the full blocks of the rows in publishing_
+  BlockLedger::Parent publish(RowId row, ChainBlock const& content, BlockLedger::Parent parent_is);
 
   Options options_;
   BlockLedger ledger_;
@@ -229,6 +231,7 @@ class BlockManager {
   std::vector<std::uint64_t> in_flight_;                      // at most two, oldest first; numbers are never used twice
   Moment crossed_{.step = 0, .allocations = 0, .now_ns = 0};  // of the last call that was answered kDeadlineDue
   std::vector<Replaced> replaced_;
+  std::vector<RowId> publishing_;  // scratch of commit_step: rows with a full block that is not published, in batch order
   struct Leaving {
     BlockId block;
     std::uint32_t num_leaving;

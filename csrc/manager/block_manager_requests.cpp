@@ -248,6 +248,7 @@ Decision BlockManager::fork(RowId parent_id, RequestKey key, std::int64_t now_ns
   row.num_planned = row.num_written;
   row.shares_blocks = child.blocks.size() > child.nodes.size();
   requests_.row(parent_id).shares_blocks = row.shares_blocks;
+  requests_.seek(parent_id);
   requests_.seek(id);
   touch_table(id, 0);
   decision.row = id;
@@ -262,6 +263,7 @@ void BlockManager::preempt(RowId id) {
   ++version_;
   ++row.epoch;
   row.status = RequestStatus::kPreempting;
+  requests_.seek(id);
   if (row.num_in_flight == 0) retire_row(id);
   ledger_.check_accounting();
 }
@@ -296,6 +298,7 @@ void BlockManager::finish(RowId id) {
   ++version_;
   ++row.epoch;
   row.status = RequestStatus::kRetiring;
+  requests_.seek(id);
   if (row.num_in_flight == 0) retire_row(id);
   ledger_.check_accounting();
 }
@@ -324,6 +327,7 @@ void BlockManager::give_back(RowId id) {
   request.fills.clear();
   row.num_written = 0;
   row.num_planned = 0;
+  requests_.seek(id);
 }
 
 void BlockManager::stop_filling(std::span<BlockLedger::Filling const> stopped) {

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <array>
 
 #include "manager/block_manager.hpp"
 #include "manager/victims_ahead.hpp"
@@ -29,15 +28,16 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
     std::int32_t const number = rows[i];
     RKV_REQUIRE(static_cast<std::uint32_t>(number) < row_limit, "row ", number, " is no admitted request");
     Row& row = all_rows[number];
-    RKV_REQUIRE(row.status == RequestStatus::kRunning, "row ", number, " is not running");
     RKV_REQUIRE(row.step_mark != mark, "row ", number, " is in the batch twice");
     row.step_mark = mark;
-    RKV_REQUIRE(counts[i] > 0, "num_tokens=", counts[i], " of row ", number, " must be > 0");
     auto const count = static_cast<std::uint32_t>(counts[i]);
     num_tokens += count;
-    if (row.num_planned + std::uint64_t{count} <= row.room && !row.shares_blocks) [[likely]]
+    if (count - 1 < row.easy_end - row.num_planned) [[likely]]  // 0 and what was negative are far too large here
       continue;
     RowId const id{static_cast<std::uint32_t>(number)};
+    RKV_REQUIRE(row.status == RequestStatus::kRunning, "row ", number, " is not running");
+    RKV_REQUIRE(counts[i] > 0, "num_tokens=", counts[i], " of row ", number, " must be > 0");
+    if (row.num_planned + std::uint64_t{count} <= requests_.room(id) && !row.shares_blocks) continue;
     Growth const more = growth(id, count);
     if (more.is_refused) {
       if (shortage.refused_row == kNoRow) shortage.refused_row = id;
@@ -86,10 +86,8 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
     auto const count = static_cast<std::uint32_t>(counts[i]);
     Row& row = all_rows[rows[i]];
     entries[i] = {.row = id, .first = row.num_planned, .count = count, .kept = count, .epoch = row.epoch};
-    if (count == 1 && row.block_left > 0) {
-      *slot++ = static_cast<std::int32_t>(row.next_slot++);
-      --row.block_left;
-      ++row.num_planned;
+    if (count == 1 && row.num_planned < row.easy_end) [[likely]] {
+      *slot++ = static_cast<std::int32_t>(row.num_planned++ + row.slot_shift);
     } else {
       slot = map_slots(id, count, slot);
     }
@@ -228,6 +226,7 @@ std::span<Replaced const> BlockManager::commit_step(StepId id, std::span<std::in
   ++version_;
   in_flight_.erase(in_flight_.begin());
   replaced_.clear();
+  publishing_.clear();
   std::int32_t const* next_token = token_ids.data();
   for (std::size_t i = 0; i < entries.size(); ++i) {
     Step::Entry const& entry = entries[i];
@@ -237,11 +236,12 @@ std::span<Replaced const> BlockManager::commit_step(StepId id, std::span<std::in
       --row.num_in_flight;
       row.tokens[row.num_known++] = *next_token++;
       row.num_written = row.num_known;
-      if (row.num_written >= row.publish_at) publish(entry.row);
+      if (row.num_written >= row.publish_at) publishing_.push_back(entry.row);
     } else {
       commit_entry(entry, num_valid.empty() ? entry.count : static_cast<std::uint32_t>(num_valid[i]), next_token);
     }
   }
+  publish_rows();
   for (Step::Departure const& departure : committed.departures) ledger_.pool().release(departure.shared);
   committed.departures.clear();
   for (BlockId const block : committed.given_back) ledger_.pool().release(block);
@@ -272,7 +272,7 @@ void BlockManager::commit_entry(Step::Entry const& entry, std::uint32_t num_vali
     ++row.epoch;
     requests_.seek(entry.row);
   }
-  if (row.num_written >= row.publish_at) publish(entry.row);
+  if (row.num_written >= row.publish_at) publishing_.push_back(entry.row);
 }
 
 void BlockManager::make_token_room(RowId id, std::uint32_t num_tokens) {
@@ -281,55 +281,6 @@ void BlockManager::make_token_room(RowId id, std::uint32_t num_tokens) {
   request.tokens.resize(std::max<std::size_t>({request.tokens.size() * 2, std::size_t{row.num_known} + num_tokens, 64}));
   row.tokens = request.tokens.data();
   row.token_capacity = static_cast<std::uint32_t>(request.tokens.size());
-}
-
-// Publishes the row's full blocks of known, written tokens. Stops for good at the first block that may not enter the index.
-void BlockManager::publish(RowId id) {
-  Row& row = requests_.row(id);
-  Request& request = requests_.request(id);
-  PrefixIndex const& index = ledger_.index();
-  auto const absent = request.future_reuse ? BlockLedger::Absent::kCreate : BlockLedger::Absent::kLeave;
-  NodeId parent = request.nodes.empty() ? PrefixIndex::root(request.root) : request.nodes.back();
-  std::size_t const num_full = full_blocks(row.num_written, options_.block_size);
-  auto parent_is = BlockLedger::Parent::kKnown;
-  constexpr std::size_t kGroup = 16;  // hashed ahead, so that the heads of a group are fetched together
-  std::array<ChainBlock, kGroup> group;
-  std::size_t in_group = 0;
-  std::size_t next = 0;
-  while (request.nodes.size() < num_full) {
-    std::size_t const i = request.nodes.size();
-    if (next == in_group) {
-      in_group = std::min(kGroup, num_full - i);
-      next = 0;
-      std::uint64_t hash = request.chain_hash;
-      for (std::size_t j = 0; j < in_group; ++j) {
-        ExtraId const extra = i + j < request.extras.size() ? request.extras[i + j] : kNoExtra;
-        std::int32_t const* tokens = row.tokens + (i + j) * options_.block_size;
-        hash = index.hash().next(hash, tokens, extra);
-        group[j] = {.tokens = tokens, .extra = extra, .hash = hash};
-        index.prefetch_head(hash);
-      }
-    }
-    ChainBlock const& content = group[next++];
-    BlockId const own = request.blocks[i];
-    BlockLedger::Published const published = ledger_.publish(parent, content, own, absent, parent_is, request.key);
-    if (published.node == kNoNode) {
-      row.publish_at = Row::kNothingToPublish;
-      return;
-    }
-    if (published.stopped_filler != kNoRow) std::erase(requests_.request(published.stopped_filler).fills, published.node);
-    if (published.block != own) {  // somebody was first: keep one copy of the content
-      request.blocks[i] = published.block;
-      touch_table(id, static_cast<std::uint32_t>(i));
-      replaced_.push_back({.row = id, .index = static_cast<std::uint32_t>(i), .old_block = own, .new_block = published.block});
-      release_later(id, own);
-    }
-    request.nodes.push_back(published.node);
-    request.chain_hash = content.hash;
-    parent = published.node;
-    parent_is = published.is_new ? BlockLedger::Parent::kJustCreated : BlockLedger::Parent::kKnown;
-  }
-  requests_.update_publish_at(id);
 }
 
 std::vector<StepId> BlockManager::fail_step(StepId id) {

@@ -85,6 +85,14 @@ class PrefixIndex {
     if (node.next != kNoLink) __builtin_prefetch(&nodes_[node.next - 1]);
     if (!is_root(node.parent)) prefetch(node.parent);
   }
+  // The first node of a hash's chain, which find() and insert() touch.  REQUIRES for speed: its head was fetched.
+  void prefetch_chain(std::uint64_t hash) const noexcept { prefetch(head(static_cast<std::uint32_t>(hash))); }
+  // The tokens of the nodes that the next `count` inserts use. Their records are at hand: they were erased last.
+  void prefetch_unused(std::uint32_t count) const noexcept {
+    for (Link node = free_head_; node != kNoLink && count > 0; --count, node = nodes_[node - 1].next) {
+      __builtin_prefetch(&tokens_[std::size_t{node - 1} * options_.block_size], 1);
+    }
+  }
   void prefetch_head(std::uint64_t hash) const noexcept { __builtin_prefetch(&heads_[static_cast<std::uint32_t>(hash) & mask_]); }
 
   void check() const;  // invariants (1) and (2).  O(nodes).  THROWS: InvariantError.
