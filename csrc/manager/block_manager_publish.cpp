@@ -109,7 +109,7 @@ BlockLedger::Parent BlockManager::publish(RowId id, ChainBlock const& content, B
   if (published.stopped_filler != kNoRow) std::erase(requests_.request(published.stopped_filler).fills, published.node);
   if (published.block != own) {  // somebody was first: keep one copy of the content
     request.blocks[i] = published.block;
-    touch_table(id, static_cast<std::uint32_t>(i));
+    buffers_.touch(id, static_cast<std::uint32_t>(i));
     replaced_.push_back({.row = id, .index = static_cast<std::uint32_t>(i), .old_block = own, .new_block = published.block});
     release_later(id, own);
   }

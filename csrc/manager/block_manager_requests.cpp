@@ -194,7 +194,7 @@ void BlockManager::occupy(RowId id, Look const& look) {
   row.shares_blocks = false;
   requests_.seek(id);
   requests_.update_publish_at(id);
-  touch_table(id, 0);
+  buffers_.touch(id, 0);
 }
 
 void BlockManager::record_admission(Request const& request, Decision const& decision) {
@@ -250,7 +250,7 @@ Decision BlockManager::fork(RowId parent_id, RequestKey key, std::int64_t now_ns
   requests_.row(parent_id).shares_blocks = row.shares_blocks;
   requests_.seek(parent_id);
   requests_.seek(id);
-  touch_table(id, 0);
+  buffers_.touch(id, 0);
   decision.row = id;
   record_admission(child, decision);
   ledger_.check_accounting();
@@ -356,15 +356,9 @@ void BlockManager::rewind(RowId id, std::uint32_t num_tokens) {
     release_later(id, request.blocks.back());
     request.blocks.pop_back();
   }
-  touch_table(id, static_cast<std::uint32_t>(request.blocks.size()));
+  buffers_.touch(id, static_cast<std::uint32_t>(request.blocks.size()));
   requests_.seek(id);
   ledger_.check_accounting();
-}
-
-// The row's entries from `index` on differ from what the rotating sets hold.
-void BlockManager::touch_table(RowId id, std::uint32_t index) noexcept {
-  requests_.row(id).stale_sets = (1U << StepBuffers::kNumSets) - 1;
-  buffers_.touch(id, index);
 }
 
 // Releases a block of the row as soon as no step in flight may still name it.

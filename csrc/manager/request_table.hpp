@@ -40,8 +40,7 @@ struct alignas(64) Row {
   std::uint32_t step_mark = 0;   // low bits of the last step that names the row: a batch names it once
   std::uint16_t num_in_flight = 0;
   RequestStatus status = RequestStatus::kUnused;
-  std::uint8_t stale_sets = 0;  // bit i: set i of the step buffers does not hold the row's latest entries
-  bool shares_blocks = false;   // after a fork: unpublished blocks may have another holder, and are copied before they are written
+  bool shares_blocks = false;  // after a fork: unpublished blocks may have another holder, and are copied before they are written
 };
 static_assert(sizeof(Row) == 64);
 

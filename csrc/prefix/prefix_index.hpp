@@ -126,9 +126,9 @@ class PrefixIndex {
   TokenHash hash_;
   ExtraKeys extra_keys_;
   RawArray<Node> nodes_;
-  RawArray<std::int32_t> tokens_;               // [node][block_size]
-  RawArray<Link, Fill::kZero> heads_;           // the first node of each chain
-  NodeId nobody_ = kNoNode;                     // takes what is written to the node after the last of a chain
+  RawArray<std::int32_t> tokens_;      // [node][block_size]
+  RawArray<Link, Fill::kZero> heads_;  // the first node of each chain
+  NodeId nobody_ = kNoNode;            // takes what is written to the node after the last of a chain
   std::uint32_t mask_ = 0;
   std::uint32_t num_nodes_ = 0;
   std::uint32_t fresh_ = 0;
