@@ -106,7 +106,7 @@ Outcome BlockManager::judge(Decision const& decision) const noexcept {
 }
 
 Moment BlockManager::moment_now() const noexcept {
-  return {.step = static_cast<std::int64_t>(num_planned_),
+  return {.step = static_cast<std::int64_t>(num_planned_) + 1,
           .allocations = static_cast<std::int64_t>(ledger_.pool().num_allocations()),
           .now_ns = ledger_.now_ns()};
 }

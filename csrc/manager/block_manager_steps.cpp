@@ -125,7 +125,6 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
   if (target != nullptr) check_target(*target, rows, counts, num_tokens);
 
   Moment moment = moment_now();
-  ++moment.step;
   shortage.deadline_due = crosses_deadline(moment);
   if (shortage.deadline_due) [[unlikely]]
     return shortage;

@@ -80,7 +80,7 @@ class StepBuffers {
   }
 
  private:
-  void sync_row(Set& set, RowId row, std::span<BlockId const> blocks) noexcept {
+  void sync_row(Set& set, RowId row, std::span<BlockId const> blocks) const noexcept {
     std::uint32_t const from = set.synced[index_of(row)];
     auto const size = static_cast<std::uint32_t>(blocks.size());
     if (from == size && set.filled[index_of(row)] <= size) return;
