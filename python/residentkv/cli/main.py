@@ -8,12 +8,12 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Final
 
-from residentkv.cli import conformance, demo, gate
+from residentkv.cli import conformance, demo, gate, trace
 from residentkv.conformance.gates import UnreadableTrace
 from residentkv.contract.errors import ConfigError, ResidentKVError
 
 # The whole list: a command exists because it is named here, not because a file lies in this folder.
-COMMANDS: Final[Mapping[str, ModuleType]] = {"demo": demo, "conformance": conformance, "gate": gate}
+COMMANDS: Final[Mapping[str, ModuleType]] = {"demo": demo, "conformance": conformance, "gate": gate, "trace": trace}
 
 EXIT_FAILED: Final = 1  # the command ran and says no, or failed on the way
 EXIT_USAGE: Final = 2  # bad arguments, unreadable input, or something the command needs is not installed
