@@ -152,8 +152,8 @@ def test_reading_costs_little_more_than_parsing(tmp_path):
     path = tmp_path / "trace.jsonl"
     victim = {
         "schema_version": 1, "event": "allocation_victim_selected", "event_sequence": 0, "timestamp_ns": 5,
-        "run_id": "r",        "policy": "relax", "request_id": "r1", "claim_id": None, "usable_blocks": 80, "physical_block_id": 3,
-        "logical_block_position": 4, "is_protected_resident": False, "victim_reason": "cached",
+        "run_id": "r", "policy": "relax", "request_id": "r1", "claim_id": None, "usable_blocks": 80,
+        "physical_block_id": 3, "logical_block_position": 4, "is_protected_resident": False, "victim_reason": "cached",
     }  # fmt: skip
     path.write_bytes(b"".join(orjson.dumps({**victim, "event_sequence": n}) + b"\n" for n in range(20_000)))
     lines = path.read_bytes().splitlines()
