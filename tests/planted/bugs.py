@@ -132,8 +132,8 @@ BUGS = (
         (
             Edit(
                 ARBITER,
-                "sorted(valued, key=values.__getitem__)",
-                "sorted(valued, key=values.__getitem__, reverse=True)",
+                "return values.get(claim, _UNVALUED)",
+                "return -values.get(claim, -_UNVALUED)",
             ),
         ),
         DECISIONS,
