@@ -210,13 +210,14 @@ class Ledger:
     # --- faults ---
 
     def lose(self, bad: set[Node], cause: str) -> None:
-        """Bad content and all computed from it is gone. Materialized claims that needed it are harmed, others plan anew.
+        """Drop bad content and all computed from it. Materialized claims that needed it are harmed, others plan anew.
 
         REQUIRES: no request holds or fills a node of it.
         """
-        lost = {node for node in self.nodes if node.descends_from(bad)}
+        lost = [node for node in self.nodes if node.descends_from(bad)]
         for claim in tuple(self.claims.values()):
-            if claim.is_materialized and lost.intersection(claim.nodes[: claim.spec.predicate.predicate_blocks]):
+            needed = claim.nodes[: claim.spec.predicate.predicate_blocks]
+            if claim.is_materialized and any(node.descends_from(bad) for node in needed):
                 survivors = {node.position for node in claim.nodes if node.is_computed and node not in bad}
                 self.end(claim, ClaimEvent.HARM, {"harm_cause": cause}, surviving=survivors)
         self.forget(lost)

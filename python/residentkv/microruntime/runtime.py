@@ -1,22 +1,21 @@
 """The calls of the reference model: admit, step, finish, preempt, resume, and faults."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from residentkv.contract.claim import ClaimEvent
-from residentkv.contract.decision import Admitted, ArbiterAction, Deferred, NeedsRoom, Refused
+from residentkv.contract.decision import Admitted, Deferred, NeedsRoom, Refused
 from residentkv.contract.errors import ContractError
 from residentkv.contract.events import Event
 from residentkv.contract.identity import CacheIdentity, ExtraKeys
+from residentkv.microruntime.admission import Admission
 from residentkv.microruntime.claim_desk import ClaimDesk
-from residentkv.microruntime.conflict_desk import ConflictDesk
-from residentkv.microruntime.decision import Rule, Verdict, decide, decide_again, record
-from residentkv.microruntime.demand import Attention, DemandPlan
+from residentkv.microruntime.decision import decide, decide_again
+from residentkv.microruntime.demand import DemandPlan
 from residentkv.microruntime.host_tier import HostTier
 from residentkv.microruntime.journal import Journal
 from residentkv.microruntime.ledger import Ledger
 from residentkv.microruntime.options import MicroOptions
-from residentkv.microruntime.request import Demand, Request, Status
+from residentkv.microruntime.request import Request, Status
 
 
 class MicroRuntime:
@@ -40,8 +39,7 @@ class MicroRuntime:
         self.ledger = Ledger(options.usable_blocks, Journal(run, clock, write))
         self.claims = ClaimDesk(options, self.ledger)
         self.tier = HostTier(self.ledger, options.host_blocks)
-        self._desk = ConflictDesk(self.ledger, self.tier, options.policy)
-        self._rows = list(range(options.max_requests - 1, -1, -1))  # a stack: the row freed last is taken first
+        self._admission = Admission(options, self.ledger, self.claims, self.tier)
 
     # --- requests ---
 
@@ -73,13 +71,13 @@ class MicroRuntime:
             extra_keys=tuple(extra_keys),
             wants_reuse=future_reuse,
         )
-        if not tokens or request_id in self.ledger.requests or not self._rows:
+        if not tokens or request_id in self.ledger.requests or not self._admission.rows:
             raise ContractError(
                 f"request {request_id!r} can not be admitted: no tokens, its id is in use, or no row is left"
             )
-        self._know(request, request.tokens)
+        self._admission.know(request, request.tokens)
         request.peak_blocks = request.blocks_for(request.limit or len(tokens))
-        return self._enter(request, decide)
+        return self._admission.enter(request, decide)
 
     def admit_plan(self, request_id: str, plan: DemandPlan) -> Admitted | Deferred | Refused:
         """Admit a request that is known by its plan alone, and begin its first chunk. |A(r)| is the plan's peak.
@@ -90,12 +88,12 @@ class MicroRuntime:
         ------
         ContractError : an id in use, or no row left.
         """
-        if request_id in self.ledger.requests or not self._rows:
+        if request_id in self.ledger.requests or not self._admission.rows:
             raise ContractError(f"request {request_id!r} can not be admitted: its id is in use, or no row is left")
         request = Request(
             request_id, -1, self.options.identity, peak_blocks=plan.peak_blocks, plan=plan, wants_reuse=False
         )
-        return self._enter(request, decide)
+        return self._admission.enter(request, decide)
 
     def resume(self, request_id: str) -> Admitted | Deferred:
         """Admit a preempted or swapped request again. It may have to wait, it is never refused.
@@ -107,7 +105,7 @@ class MicroRuntime:
         request = self._request(request_id)
         if request.status is Status.RUNNING:
             raise ContractError(f"request {request_id!r} is running")
-        answer = self._enter(request, decide_again)
+        answer = self._admission.enter(request, decide_again)
         if isinstance(answer, Refused):
             raise AssertionError(f"request {request_id!r} was admitted before, and was refused now")
         return answer
@@ -123,7 +121,7 @@ class MicroRuntime:
         """
         after = {self._request(name): self._request(name).checked_feed(tokens) for name, tokens in fed.items()}
         ends = {request: request.num_computed + len(fed[request.request_id]) for request in after}
-        answer = self._make_room(ends)
+        answer = self._admission.make_room(ends)
         if answer is not None:
             return answer
         self.claims.num_steps += 1
@@ -132,7 +130,7 @@ class MicroRuntime:
             while len(request.blocks) < request.blocks_for(end):
                 request.blocks.append(self.ledger.take(request.request_id))
         for request, end in ends.items():
-            self._know(request, after[request])
+            self._admission.know(request, after[request])
             request.num_computed = end
             self.ledger.publish(request)
         return None
@@ -174,8 +172,8 @@ class MicroRuntime:
         """
         request = self._request(request_id)
         del self.ledger.requests[request_id]
-        self._rows.append(request.row)
-        self._give_back(request)
+        self._admission.rows.append(request.row)
+        self._admission.give_back(request)
 
     def preempt(self, request_id: str) -> None:
         """Take a running request's blocks; it computes again what is not cached when it resumes.
@@ -188,7 +186,7 @@ class MicroRuntime:
         request.status = Status.PREEMPTED
         request.num_computed = 0
         request.chunk = 0
-        self._give_back(request)
+        self._admission.give_back(request)
 
     def swap_out(self, request_id: str) -> int:
         """Take a running request's blocks and keep what it computed on the host; return how many blocks were copied.
@@ -200,7 +198,7 @@ class MicroRuntime:
         request = self._running(request_id)
         request.status = Status.SWAPPED
         num_copied = len(request.blocks)
-        self._give_back(request)
+        self._admission.give_back(request)
         return num_copied
 
     # --- faults ---
@@ -235,154 +233,6 @@ class MicroRuntime:
             self.preempt(request.request_id)
         self.ledger.forget(self.ledger.nodes)
         return tuple(request.request_id for request in running)
-
-    # --- how a request gets its blocks ---
-
-    def _enter(self, request: Request, rule: Rule) -> Admitted | Deferred | Refused:
-        done = ArbiterAction.SERVE_ACTIVE_PRESERVE_RESIDENT
-        while True:
-            if self.claims.expire_crossed(0, 0):
-                continue
-            demand = self._demand(request)
-            waiting = self._restore(demand)
-            verdict = rule(self.ledger.facts(), demand)
-            if waiting and verdict.fits:
-                verdict = replace(verdict, action=ArbiterAction.DEFER_ACTIVE)
-            if verdict.fits:
-                if self.claims.expire_crossed(0, verdict.new_blocks):
-                    continue
-                return self._occupy(request, demand, verdict, done)
-            if self.claims.expire_due():
-                continue
-            answer = self._desk.settle(demand, verdict, rule, wants_reuse=request.wants_reuse)
-            if not isinstance(answer, ArbiterAction):
-                return answer
-            done = answer
-
-    def _restore(self, demand: Demand) -> bool:
-        """Begin the restores that the demand needs and that fit; say whether it has to wait for any."""
-        waits = False
-        for claim in self.tier.needed_by(demand.nodes[: demand.num_reusable]):
-            if claim.is_on_device:
-                waits = True
-            elif self.claims.sizes_with(claim.nodes).fit(self.options.usable_blocks):
-                self.tier.require(claim, demand.request_id)
-                waits = True
-        return waits
-
-    def _occupy(self, request: Request, demand: Demand, verdict: Verdict, done: ArbiterAction) -> Admitted:
-        facts, pool = self.ledger.facts(), self.ledger.pool
-        numbers = record(facts, demand, verdict, (), wants_reuse=request.wants_reuse)
-        to_fill = facts.filled_by(demand)
-        if request.row < 0:
-            request.row = self._rows.pop()
-            self.ledger.requests[request.request_id] = request
-        for node in verdict.reused:  # held first: what is reused must not be its own victim
-            pool.hold(pool_block := node.block or 0)
-            request.blocks.append(pool_block)
-        request.published = list(verdict.reused)
-        request.fills = {node: None for node in demand.nodes if node in to_fill}
-        num_victims = self.ledger.num_victims
-        request.blocks += [self.ledger.take(request.request_id) for _ in range(verdict.new_blocks)]
-        num_cached_tokens = len(verdict.reused) * request.identity.block_size
-        if request.status is not Status.SWAPPED:
-            request.num_computed = num_cached_tokens
-            request.chunk = 0 if request.plan is None else 1
-        request.status, request.has_stopped = Status.RUNNING, False
-        self._desk.waiting.pop(request.request_id, None)
-        if done is ArbiterAction.SERVE_ACTIVE_PRESERVE_RESIDENT:
-            done = self._how_served(request, has_victims=self.ledger.num_victims > num_victims)
-        fields = {"request_id": request.request_id, **numbers.as_fields(), "arbiter_action": done.value}
-        if request.plan is not None and request.plan.attention is not Attention.FULL:
-            self.ledger.journal.say("active_live_bounded", fields)
-        blocks = {"reused_blocks": len(verdict.reused), "new_blocks": verdict.new_blocks}
-        self.ledger.journal.say("active_request_admitted", fields, **blocks)
-        reuse = "future_reuse_admitted" if request.wants_reuse else "future_reuse_denied"
-        self.ledger.journal.say(reuse, {"request_id": request.request_id})
-        self.tier.note_reuse(set(verdict.reused), request.request_id)
-        return Admitted(request.request_id, request.row, num_cached_tokens, verdict.new_blocks)
-
-    @staticmethod
-    def _how_served(request: Request, *, has_victims: bool) -> ArbiterAction:
-        if request.plan is not None and request.plan.attention is Attention.RECOMPUTE:
-            return ArbiterAction.RECOMPUTE_SPLIT
-        if request.plan is not None and request.plan.attention is Attention.SLIDING_WINDOW:
-            return ArbiterAction.BOUND_ACTIVE_LIVE
-        if not request.wants_reuse:
-            return ArbiterAction.SERVE_ACTIVE_NO_ADMIT
-        return (
-            ArbiterAction.SERVE_ACTIVE_EVICT_RESIDENT if has_victims else ArbiterAction.SERVE_ACTIVE_PRESERVE_RESIDENT
-        )
-
-    def _make_room(self, ends: Mapping[Request, int]) -> NeedsRoom | Refused | None:
-        """See to it that every request may grow to its end, or say who may not."""
-        while True:
-            if self.claims.expire_crossed(1, 0):
-                continue
-            facts = self.ledger.facts()
-            growth = {request: max(0, request.blocks_for(end) - len(request.blocks)) for request, end in ends.items()}
-            refused = None
-            without_room, needed = [], 0
-            for request, end in ends.items():
-                demand = self._growth(request, end)
-                verdict = decide(facts, demand)
-                if request.blocks_for(end) > request.peak_blocks and not verdict.may_fit:
-                    refused = refused or (request, demand, verdict)
-                    continue
-                needed += growth[request]
-                if growth[request] and needed > facts.room:
-                    without_room.append(request.request_id)
-            if refused is None and needed <= facts.room:
-                if self.claims.expire_crossed(1, needed):
-                    continue
-                return None
-            if self.claims.expire_due():
-                continue
-            if refused is None:
-                return NeedsRoom(tuple(without_room), needed - facts.room)
-            request, demand, verdict = refused
-            answer = self._desk.settle(demand, verdict, decide, wants_reuse=request.wants_reuse)
-            if isinstance(answer, Refused):
-                return answer
-
-    def _demand(self, request: Request) -> Demand:
-        """What a request asks for to run, from nothing."""
-        if request.status is Status.SWAPPED:
-            num_blocks = max(
-                request.blocks_for(len(request.tokens)),
-                sum(request.plan.chunks[: request.chunk]) if request.plan else 0,
-            )
-            return Demand(request.request_id, request.nodes, 0, num_blocks, request.peak_blocks)
-        if request.plan is not None:
-            return Demand(request.request_id, (), 0, request.plan.chunks[0], request.peak_blocks)
-        reusable = (len(request.tokens) - 1) // request.identity.block_size
-        num_blocks = request.blocks_for(len(request.tokens))
-        return Demand(request.request_id, request.nodes, reusable, num_blocks, request.peak_blocks)
-
-    @staticmethod
-    def _growth(request: Request, end: int) -> Demand:
-        """What a running request asks for to reach `end` tokens."""
-        peak = max(request.peak_blocks, request.blocks_for(max(end, len(request.tokens))))
-        return Demand(
-            request.request_id,
-            request.nodes,
-            num_reusable=0,
-            num_blocks=max(len(request.blocks), request.blocks_for(end)),
-            peak_blocks=peak,
-            num_held=len(request.blocks),
-        )
-
-    def _know(self, request: Request, tokens: tuple[int, ...]) -> None:
-        request.tokens = tokens
-        num_full = len(tokens) // request.identity.block_size
-        request.nodes = self.ledger.nodes.chain(request.identity, tokens, num_full, request.extra_keys)
-
-    def _give_back(self, request: Request) -> None:
-        for block in reversed(request.blocks):  # tail first, so that a chain is evicted from its tail
-            self.ledger.pool.release(block)
-        request.blocks.clear()
-        request.published.clear()
-        request.fills.clear()
 
     def _running_by_row(self) -> list[Request]:
         running = [request for request in self.ledger.requests.values() if request.status is Status.RUNNING]
