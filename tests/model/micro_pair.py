@@ -158,7 +158,8 @@ class Pair:
                 range(len(self.history) + 1, len(self.history) + 1 + len(events))
             )
         seen, expected = in_order(seen), in_order(expected)
-        assert [story(event) for event in seen] == [story(event) for event in expected]
+        told, modelled = [story(event) for event in seen], [story(event) for event in expected]
+        assert told == modelled, f"native: {told}\nmicro:  {modelled}"
         for real, model in zip(seen, expected, strict=True):
             differences = {
                 name: (value, model[name])

@@ -123,9 +123,9 @@ class MicroMachine(RuleBasedStateMachine):
         return known + [data.draw(TOKENS) for _ in range(min(count, most) - len(known))]
 
     def step(self, data: st.DataObject) -> None:
-        some = st.lists(st.sampled_from(self.those(Status.RUNNING)), min_size=1, unique_by=lambda r: r.request_id)
-        batch = data.draw(some, label="batch")
-        fed = {request.request_id: self.fed(data, request, everything=False) for request in batch}
+        running = {request.request_id: request for request in self.those(Status.RUNNING)}
+        batch = data.draw(st.lists(st.sampled_from(list(running)), min_size=1, unique=True), label="batch")
+        fed = {name: self.fed(data, running[name], everything=False) for name in batch}
         if fed := {name: tokens for name, tokens in fed.items() if tokens}:
             self.pair.step(fed)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -86,7 +87,7 @@ def _mechanisms() -> Report:
         f"{protected} protected blocks worth {setting['resident_value']:g}, an active {plan.total_blocks} "
         f"in chunks {_row(plan.chunks)}, {scenario.USABLE_BLOCKS} usable"
     )
-    kept = _table(title, ["mechanism", "survives", "value", "served", "reusable", "delay", "peak", "blocked at"])
+    kept = _table(title, ["mechanism", "kept", "value", "served", "reuse", "delay", "peak", "stuck"])
     costs = _table("costs, in blocks", ["mechanism", "offload", "recompute", "route", "capacity"])
     for outcome in outcomes:
         kept.add_row(
@@ -153,9 +154,11 @@ _REPORTS: Final[Mapping[str, tuple[str, str, Callable[[], Report]]]] = {
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+    """An empty table that fits 80 columns without cutting a name."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, justify="left" if column in ("mechanism", "policy", "whole") else "right")
+        is_text = column in ("mechanism", "policy", "whole")
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=is_text)
     return table
 
 

@@ -139,12 +139,6 @@ class Admission:
 
     def _demand(self, request: Request) -> Demand:
         """What a request asks for to run, from nothing."""
-        if request.status is Status.SWAPPED:
-            num_blocks = max(
-                request.blocks_for(len(request.tokens)),
-                sum(request.plan.chunks[: request.chunk]) if request.plan else 0,
-            )
-            return Demand(request.request_id, request.nodes, 0, num_blocks, request.peak_blocks)
         if request.plan is not None:
             return Demand(request.request_id, (), 0, request.plan.chunks[0], request.peak_blocks)
         reusable = (len(request.tokens) - 1) // request.identity.block_size

@@ -1,22 +1,25 @@
 """Keeping most blocks is not keeping prefixes: sharing policies, run under pressure and judged by their predicates.
 
 Four owners have a prefix of 30 blocks each on a pool of 120. A request of 45 needs room: 75 blocks can stay. A policy
-says how many leading blocks of each prefix are claimed hard. A best-effort claim on each whole prefix protects nothing;
-its predicate says whether the prefix is still worth its value, and its events say what was lost.
+says how many leading blocks of each prefix are claimed hard; small requests then replace whatever is not. A best-effort
+claim on each whole prefix protects nothing: its predicate says whether the prefix is still worth its value, and its
+events say what was lost.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from residentkv.contract.arbiter import PRESERVE_CLAIMS
 from residentkv.contract.claim import ClaimSpec, ProtectionMode
 from residentkv.contract.decision import Admitted
-from residentkv.contract.events import Event
 from residentkv.contract.identity import CacheIdentity
 from residentkv.contract.predicate import LeadingPrefix
 from residentkv.microruntime.options import MicroOptions
 from residentkv.microruntime.runtime import MicroRuntime
+
+if TYPE_CHECKING:
+    from residentkv.contract.events import Event
 
 VALUES: Final[Mapping[str, float]] = {"p1": 9.0, "p2": 8.0, "p3": 5.0, "p4": 4.0}
 PREFIX_BLOCKS: Final = 30
@@ -46,8 +49,10 @@ def proportional_to_value(budget: int) -> Shares:
     """Give every owner blocks in proportion to its value, rounded down, the first ones what is left over."""
     total = sum(VALUES.values())
     shares = {prefix: min(PREFIX_BLOCKS, int(budget * value / total)) for prefix, value in VALUES.items()}
-    for prefix in shares:
-        shares[prefix] += min(PREFIX_BLOCKS - shares[prefix], budget - sum(shares.values()))
+    left = budget - sum(shares.values())
+    for prefix, share in shares.items():
+        shares[prefix] = min(PREFIX_BLOCKS, share + left)
+        left -= shares[prefix] - share
     return shares
 
 
@@ -104,6 +109,8 @@ def run(policy: str) -> Kept:
         if share:
             micro.claims.submit(_claim(f"{prefix} protected", prefix, share, ProtectionMode.HARD_PROTECTED))
     served = _serve(micro, "pressure", _PRESSURE)
+    for i in range(USABLE_BLOCKS):  # a busy server: what nobody protects is replaced sooner or later
+        _serve(micro, f"passer-by {i}", (_PRESSURE[-1] + 1 + i,))
     surviving = {prefix: len(claim.surviving()) for prefix, claim in watched.items()}
     whole = tuple(p for p, claim in watched.items() if claim.spec.predicate.holds(claim.surviving()))
     return Kept(

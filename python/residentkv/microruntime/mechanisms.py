@@ -1,6 +1,7 @@
 """Fourteen ways to arbitrate between claimed and active KV, run on one scenario. Every number comes out of a run."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from residentkv.contract.arbiter import ArbiterPolicy
@@ -15,7 +16,6 @@ from residentkv.microruntime.scenario import (
     USABLE_BLOCKS,
     Outcome,
     Run,
-    with_costs,
 )
 
 _HARD: Final = ProtectionMode.HARD_PROTECTED
@@ -56,7 +56,7 @@ def capacity_scaling() -> Outcome:
     refused = run.serve_active()
     needed = refused.record.resident_plus_active_blocks if isinstance(refused, Refused) else USABLE_BLOCKS
     outcome = _at_once("capacity_scaling", Run(_HARD, usable_blocks=needed))
-    return with_costs(outcome, added_blocks=needed - USABLE_BLOCKS)
+    return replace(outcome, added_blocks=needed - USABLE_BLOCKS)
 
 
 def route_elsewhere() -> Outcome:
@@ -71,7 +71,7 @@ def route_elsewhere() -> Outcome:
     outcome = run.outcome(
         "route_elsewhere", values, delay_ticks=0 if served else None, reuse=elsewhere.can_reuse_active()
     )
-    return with_costs(outcome, routed_blocks=answer.new_blocks if isinstance(answer, Admitted) else 0)
+    return replace(outcome, routed_blocks=answer.new_blocks if isinstance(answer, Admitted) else 0)
 
 
 def resident_reserve() -> Outcome:
@@ -113,25 +113,20 @@ def active_deferral() -> Outcome:
 
 
 def offload_active() -> Outcome:
-    """The active request runs until it is blocked, moves to the host, and comes back when there is room for its next chunk."""
+    """The active request runs until it is blocked, moves to the host, and comes back when the owners are done."""
     run = Run(_HARD)
     run.owners_claim()
     blocked = _run_chunks(run)
     copied = run.micro.swap_out("active")
-    values: dict[str, float] = {}
-    while True:
-        run.tick += 1
-        if run.tick == OWNERS_RETURN:
-            values = run.owners_return()
-        if not isinstance(run.micro.resume("active"), Admitted):
-            continue
-        copied += len(run.micro.ledger.requests["active"].blocks)
-        if _run_chunks(run) is None:
-            break
-        copied += run.micro.swap_out("active")
+    run.tick = OWNERS_RETURN
+    values = run.owners_return()
+    answer = run.micro.resume("active")
+    copied += answer.new_blocks if isinstance(answer, Admitted) else 0
+    served = isinstance(answer, Admitted) and _run_chunks(run) is None
     run.micro.finish("active")
-    outcome = run.outcome("offload_active", values, delay_ticks=run.tick, reuse=run.can_reuse_active())
-    return _blocked_at(with_costs(outcome, offloaded_blocks=copied), blocked)
+    delay = run.tick if served else None
+    outcome = run.outcome("offload_active", values, delay_ticks=delay, reuse=run.can_reuse_active())
+    return _blocked_at(replace(outcome, offloaded_blocks=copied), blocked)
 
 
 def bounded_active_live() -> Outcome:
@@ -158,13 +153,7 @@ def oracle() -> Outcome:
     """
     others = [run() for name, run in MECHANISMS.items() if name not in (*_ANOTHER_SETTING, "oracle")]
     best = max(others, key=_rank)
-    return Outcome(
-        **{
-            **{name: getattr(best, name) for name in Outcome.__dataclass_fields__},
-            "mechanism": "oracle",
-            "reasons": (f"chose {best.mechanism}", *best.reasons),
-        }
-    )
+    return replace(best, mechanism="oracle", reasons=(f"chose {best.mechanism}", *best.reasons))
 
 
 _ANOTHER_SETTING: Final = ("capacity_scaling", "route_elsewhere", "bounded_active_live")
@@ -215,7 +204,7 @@ def _planned(name: str, run: Run, plan: DemandPlan) -> Outcome:
         run.micro.finish("active")
     served = isinstance(answer, Admitted) and blocked is None
     outcome = run.outcome(name, _return(run), delay_ticks=0 if served else None, reuse=run.can_reuse_active())
-    return _blocked_at(with_costs(outcome, recomputed_blocks=plan.recomputed_blocks), blocked)
+    return _blocked_at(replace(outcome, recomputed_blocks=plan.recomputed_blocks), blocked)
 
 
 def _run_chunks(run: Run) -> int | None:
@@ -241,7 +230,7 @@ def _return(run: Run) -> dict[str, float]:
 
 
 def _blocked_at(outcome: Outcome, step: int | None) -> Outcome:
-    return outcome if step is None else with_costs(outcome, first_blocked_step=step)
+    return outcome if step is None else replace(outcome, first_blocked_step=step)
 
 
 def _rank(outcome: Outcome) -> tuple[float, ...]:

@@ -191,11 +191,15 @@ class MicroRuntime:
     def swap_out(self, request_id: str) -> int:
         """Take a running request's blocks and keep what it computed on the host; return how many blocks were copied.
 
+        When it resumes, what is no longer cached is copied back.
+
         Raises
         ------
-        ContractError : unknown, or not running.
+        ContractError : unknown, not running, or running by a plan.
         """
         request = self._running(request_id)
+        if request.plan is not None:
+            raise ContractError(f"request {request_id!r} runs by a plan, which says what it keeps")
         request.status = Status.SWAPPED
         num_copied = len(request.blocks)
         self._admission.give_back(request)

@@ -6,7 +6,7 @@ nothing otherwise. Then they release their claims.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from residentkv.contract.arbiter import PRESERVE_CLAIMS, ArbiterPolicy
@@ -33,6 +33,7 @@ def text(stream: int, num_blocks: int) -> tuple[int, ...]:
     return tuple(range(stream * _STREAM_TOKENS, stream * _STREAM_TOKENS + num_blocks))
 
 
+_TURNS: Final = frozenset({"harmed", "demoted", "offloaded", "restored", "released"})  # of a claim, worth telling
 ACTIVE: Final = text(9, sum(CHUNKS))
 
 
@@ -192,11 +193,6 @@ class Run:
         return text(list(PREFIX_VALUES).index(prefix), PREFIX_BLOCKS)
 
 
-def with_costs(outcome: Outcome, **costs: int) -> Outcome:
-    """The outcome, with costs that accrue outside the pool."""
-    return replace(outcome, **costs)
-
-
 def reasons(events: Sequence[Event]) -> list[str]:
     """What decided the run, in order: decisions about the active request, ends and moves of claims, losses."""
     said: list[str] = []
@@ -205,9 +201,7 @@ def reasons(events: Sequence[Event]) -> list[str]:
         name = event["event"]
         if name == "allocation_victim_selected":
             num_victims += event["request_id"] == "active"
-        elif name in ("resident_claim_harmed", "resident_claim_demoted", "resident_claim_offloaded"):
-            said.append(f"{event['claim_id']} {name.removeprefix('resident_claim_')}")
-        elif name in ("resident_claim_restored", "resident_claim_released"):
+        elif name.removeprefix("resident_claim_") in _TURNS:
             said.append(f"{event['claim_id']} {name.removeprefix('resident_claim_')}")
         elif name.startswith("active_request_") and event["request_id"] == "active":
             said.append(f"active {name.removeprefix('active_request_')}: {_why(event)}")
