@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -200,5 +199,4 @@ class MicroMachine(RuleBasedStateMachine):
         self.pair.reset()
 
 
-MicroMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
 TestMicro = MicroMachine.TestCase

@@ -32,6 +32,8 @@ class Admission:
     def enter(self, request: Request, rule: Rule) -> Admitted | Deferred | Refused:
         """Let a request in that holds nothing, or say why not."""
         done = ArbiterAction.SERVE_ACTIVE_PRESERVE_RESIDENT
+        if failed := self._tier.failed_for.pop(request.request_id, None):
+            return self._desk.refuse_for(failed, self._demand(request), wants_reuse=request.wants_reuse)
         while True:
             if self._claims.expire_crossed(0, 0):
                 continue
@@ -57,8 +59,10 @@ class Admission:
         for claim in self._tier.needed_by(demand.nodes[: demand.num_reusable]):
             if claim.is_on_device:
                 waits = True
+                self._tier.wait(claim, demand.request_id)
             elif self._claims.sizes_with(claim.nodes).fit(self._ledger.pool.usable_blocks):
                 self._tier.require(claim, demand.request_id)
+                self._tier.wait(claim, demand.request_id)
                 waits = True
         return waits
 

@@ -1,13 +1,14 @@
 """What happens when a demand does not fit: act on claims that permit it, or say who is in the way."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from residentkv.contract.arbiter import ArbiterPolicy, ConflictSnapshot, Plan, arbitrate
 from residentkv.contract.claim import ClaimAction, ClaimEvent, ClaimState
-from residentkv.contract.decision import ArbiterAction, Deferred, Refused
+from residentkv.contract.decision import ArbiterAction, Deferred, Feasibility, Refused
 from residentkv.microruntime.claim import Claim
-from residentkv.microruntime.decision import Rule, Verdict, record, sufficient
+from residentkv.microruntime.decision import Rule, Verdict, decide, record, sufficient
 from residentkv.microruntime.host_tier import HostTier
 from residentkv.microruntime.ledger import Ledger
 from residentkv.microruntime.request import Demand
@@ -51,6 +52,18 @@ class ConflictDesk:
         if before is None:
             self._preserved(demand, verdict)
         return Deferred(demand.request_id, numbers)
+
+    def refuse_for(self, failed: Sequence[Claim], demand: Demand, *, wants_reuse: bool) -> Refused:
+        """Refuse a request once because the claims it waited for did not come back; it names them and nobody else."""
+        facts = self._ledger.facts()
+        verdict = replace(decide(facts, demand), action=ArbiterAction.REFUSE_ACTIVE, blocking=tuple(failed))
+        numbers = replace(
+            record(facts, demand, verdict, (), wants_reuse=wants_reuse),
+            feasibility=Feasibility.INFEASIBLE_RESTORE_CLAIMED_KV,
+        )
+        self.waiting.pop(demand.request_id, None)
+        self._ledger.journal.say("active_request_refused", {"request_id": demand.request_id, **numbers.as_fields()})
+        return Refused(demand.request_id, numbers)
 
     def _plan(self, demand: Demand, verdict: Verdict, rule: Rule) -> Plan:
         if not verdict.blocking:  # larger than the pool, or only requests are in the way: no claim can help

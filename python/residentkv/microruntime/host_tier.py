@@ -31,6 +31,7 @@ class HostTier:
     Attributes
     ----------
     num_copied_out, num_copied_in : blocks copied so far.
+    failed_for : claims whose restore failed while a request waited for it, by request; it is refused once for them.
     """
 
     def __init__(self, ledger: Ledger, host_blocks: int) -> None:
@@ -38,6 +39,8 @@ class HostTier:
         self._host_blocks = host_blocks
         self.num_copied_out = 0
         self.num_copied_in = 0
+        self.failed_for: dict[str, list[Claim]] = {}
+        self._waiting: dict[Claim, dict[str, None]] = {}  # requests that wait for a restore, in order
 
     @property
     def copies(self) -> set[Node]:
@@ -106,6 +109,10 @@ class HostTier:
         claim.move(ClaimEvent.BEGIN_RESTORE)
         self._ledger.hold_footprint(claim)
 
+    def wait(self, claim: Claim, request_id: str) -> None:
+        """A request waits for a restore that has begun."""
+        self._waiting.setdefault(claim, {})[request_id] = None
+
     def complete(self, claim: Claim) -> None:
         """The copy is back and verified.
 
@@ -114,6 +121,7 @@ class HostTier:
         ClaimStateError : the claim is not being restored.
         """
         claim.move(ClaimEvent.RESTORE)
+        self._waiting.pop(claim, None)
         missing = [node for node in claim.nodes if not node.is_computed]
         self.num_copied_in += len(missing)
         for node in missing:
@@ -153,6 +161,8 @@ class HostTier:
             claim_scoped_outcome_type=outcome,
             outcome_claim_id=claim.claim_id,
         )
+        for request_id in self._waiting.pop(claim, {}):
+            self.failed_for.setdefault(request_id, []).append(claim)
         if event is not ClaimEvent.ABANDON_RESTORE:
             details = {"harm_cause": "restoration_failed"} if event is ClaimEvent.HARM else {}
             self._ledger.end(claim, event, details)

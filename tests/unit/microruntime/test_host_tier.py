@@ -48,7 +48,11 @@ def test_a_transient_fault_leaves_the_claim_offloaded():
     assert scenario.events[0]["claim_scoped_outcome_type"] == "refusal"
     assert scenario.story() == ["restoration_failed"]
     assert scenario.claims.state("c") is ClaimState.OFFLOADED
-    assert isinstance(scenario.admit("reuse", "ab."), Deferred)
+    refused = scenario.admit("reuse", "ab.")
+    assert isinstance(refused, Refused)
+    assert refused.record.blocking_claim_ids == ("c",)
+    assert refused.record.feasibility.value == "infeasible_restore_claimed_kv"
+    assert isinstance(scenario.admit("reuse", "ab."), Deferred)  # once; then the restore is tried again
 
 
 @pytest.mark.parametrize(
@@ -66,7 +70,8 @@ def test_a_permanent_fault_ends_the_claim_as_it_permits(actions, outcome: str, s
     assert (failed["claim_scoped_outcome_type"], failed["outcome_claim_id"]) == (outcome, "c")
     assert scenario.story() == ["restoration_failed", state.value]
     assert scenario.claims.state("c") is state
-    assert scenario.admit("reuse", "ab.").num_cached_tokens == 0
+    assert scenario.admit("reuse", "ab.").record.blocking_claim_ids == ("c",)
+    assert scenario.admit("reuse", "ab.").num_cached_tokens == 0  # later: an ordinary miss
 
 
 def test_a_failure_names_no_other_claim():

@@ -1,7 +1,7 @@
 import pytest
 
 from residentkv.contract.claim import ClaimState, ProtectionMode
-from residentkv.contract.decision import Admitted, Deferred, NeedsRoom, Refused, Rejected
+from residentkv.contract.decision import Accepted, Admitted, Deferred, NeedsRoom, Refused, Rejected
 from residentkv.contract.errors import ClaimStateError, ContractError
 from tests.unit.microruntime.scenario import Scenario, words
 
@@ -24,7 +24,7 @@ def test_ordinary_eviction_harms_nobody():
 def test_a_shared_block_counts_once():
     scenario = Scenario(4)
     assert scenario.claim("one", "abc").protected_resident_blocks == 3
-    assert scenario.claim("two", "abd").protected_resident_blocks == 4
+    assert scenario.claim("two", "abd") == Accepted("two", 1, ClaimState.ACCEPTED, protected_resident_blocks=4)
 
 
 def test_a_bystander_is_not_named():
