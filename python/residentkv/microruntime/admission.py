@@ -32,7 +32,8 @@ class Admission:
     def enter(self, request: Request, rule: Rule) -> Admitted | Deferred | Refused:
         """Let a request in that holds nothing, or say why not."""
         done = ArbiterAction.SERVE_ACTIVE_PRESERVE_RESIDENT
-        if failed := self._tier.failed_for.pop(request.request_id, None):
+        failed = self._tier.failed_for.pop(request.request_id, None)
+        if failed and request.row < 0:  # one that was admitted before is never refused
             return self._desk.refuse_for(failed, self._demand(request), wants_reuse=request.wants_reuse)
         while True:
             if self._claims.expire_crossed(0, 0):
