@@ -8,15 +8,18 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Final
 
-from residentkv.cli import conformance, demo, micro, replay
+from residentkv.cli import conformance, demo, gate, micro, replay, trace
+from residentkv.conformance.gates import UnreadableTrace
 from residentkv.contract.errors import ConfigError, ResidentKVError
 
 # The whole list: a command exists because it is named here, not because a file lies in this folder.
 COMMANDS: Final[Mapping[str, ModuleType]] = {
     "demo": demo,
-    "replay": replay,
     "conformance": conformance,
     "micro": micro,
+    "gate": gate,
+    "trace": trace,
+    "replay": replay,
 }
 
 EXIT_FAILED: Final = 1  # the command ran and says no, or failed on the way
@@ -72,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except OSError as error:
         return _fail(args.command, f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_USAGE)
-    except ConfigError as error:
+    except (ConfigError, UnreadableTrace) as error:
         return _fail(args.command, str(error), EXIT_USAGE)
     except ResidentKVError as error:
         return _fail(args.command, f"{type(error).__name__}: {error}", EXIT_FAILED)
