@@ -114,6 +114,7 @@ test-asan: build
 
 conformance: build
 	$(BIN)/residentkv conformance --runtime native
+	$(BIN)/residentkv conformance --runtime micro
 
 bench: build
 	$(BIN)/python -m bench

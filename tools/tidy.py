@@ -112,8 +112,12 @@ def check_native(path: Path, text: str) -> Iterator[Finding]:
 
 
 def check_native_import(path: Path, text: str) -> Iterator[Finding]:
-    """The contract and its judge do not know the native module (import-linter sees Python modules only)."""
-    if path.parts[:2] != ("python", "residentkv") or path.parts[2] not in ("contract", "conformance"):
+    """The contract, its model and its judge do not know the native module (import-linter sees Python modules only)."""
+    if path.parts[:2] != ("python", "residentkv") or path.parts[2] not in (
+        "contract",
+        "conformance",
+        "microruntime",
+    ):
         return
     for number, line in _lines(text):
         if _NATIVE_IMPORT.match(line):

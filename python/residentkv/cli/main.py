@@ -8,7 +8,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Final
 
-from residentkv.cli import conformance, demo, gate, replay, trace
+from residentkv.cli import conformance, demo, gate, micro, replay, trace
 from residentkv.conformance.gates import UnreadableTrace
 from residentkv.contract.errors import ConfigError, ResidentKVError
 
@@ -16,6 +16,7 @@ from residentkv.contract.errors import ConfigError, ResidentKVError
 COMMANDS: Final[Mapping[str, ModuleType]] = {
     "demo": demo,
     "conformance": conformance,
+    "micro": micro,
     "gate": gate,
     "trace": trace,
     "replay": replay,
