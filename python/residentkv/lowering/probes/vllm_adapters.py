@@ -77,6 +77,8 @@ class ObservedRuntime:
         self._node_of.update(zip(served.hashes, nodes, strict=True))
         for block_hash in served.removed:
             self._ledger.removed(request_id, self._node_of[block_hash])
+        if record.blocking_claim_ids:  # what was in the way gave way while vLLM allocated
+            record = decide(self._ledger.pool(), request_of(request_id, self._identity, tokens)).record
         size = self._identity.block_size
         reused = served.num_cached_tokens // size
         new = -(-len(tokens) // size) - reused
