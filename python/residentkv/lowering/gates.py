@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from residentkv.conformance.finding import Finding, Judge, equals, holds
+from residentkv.conformance.gates import connector, offload
 from residentkv.conformance.litmus import ALL
 from residentkv.conformance.observation import Observation, observe
 from residentkv.conformance.sweep import SweepPolicy, expected_row, observed_row
 from residentkv.conformance.trace import read_trace
 from residentkv.conformance.workload import USABLE_BLOCKS
 from residentkv.contract.claim import ClaimState
-from residentkv.lowering.vocabulary import COMMON, Mode, Obligation
+from residentkv.lowering.vocabulary import Mode, Obligation
 
 MAX_TRACE_BYTES: Final = 256 << 20
 WELL_FORMED: Final = "well_formed"
@@ -110,6 +111,36 @@ def _judge_canonical_case(seen: Observation) -> list[Finding]:
     return [equals(WELL_FORMED, [], seen.problems), *compared]
 
 
+def _offload(path: Path, claim: str | None) -> GateVerdict:
+    return GateVerdict(offload.judge(path, claim_id=claim).missing)
+
+
+def _observation(path: Path, claim: str | None) -> GateVerdict:
+    return GateVerdict(connector.judge(path, claim_id=claim).observation.missing)
+
+
+def _failure_outcome(path: Path, claim: str | None) -> GateVerdict:
+    """The failure, and with several claims around, that nobody else is named for it."""
+    verdict = connector.judge(path, claim_id=claim)
+    attribution = verdict.attribution.missing if verdict.controls["several_claims"] else ()
+    return GateVerdict((*verdict.failure_outcome.missing, *attribution))
+
+
+_OFFLOAD_FINDINGS: Final = {
+    Obligation.ACCEPTED_CLAIM_IDENTITY: frozenset({"pre_registered_accepted_claim"}),
+    Obligation.MATERIALIZATION_PREDICATE: frozenset(
+        {"stable_claim_id_and_fixed_materialization_predicate", "materialization_predicate"}
+    ),
+    Obligation.CACHE_IDENTITY_AND_TOKEN_MAP: frozenset(
+        {"reusable_object_id", "fixed_cache_identity_and_deterministic_request_token_map"}
+    ),
+    Obligation.ORDERED_LIFECYCLE_EVENTS: frozenset({"ordered_lifecycle_events"}),
+    Obligation.CLAIM_SCOPED_OUTCOME: frozenset({"restoration_failure_outcome"}),
+    Obligation.OFFLOAD_RESTORABILITY: frozenset({"offload_restorability"}),
+    Obligation.RESTORATION_FAILURE_OUTCOME: frozenset({"restoration_failure_outcome"}),
+}
+_OFFLOADABLE: Final = frozenset({Mode.OFFLOADABLE})
+
 _SCOPED: Final = Obligation.CLAIM_SCOPED_OUTCOME
 _HARMED: Final = frozenset({"harmed_claims"})
 
@@ -165,5 +196,16 @@ GATES: Final[Mapping[str, Gate]] = {
             Obligation.NO_ADMIT_SEPARATION: frozenset({"future_reuse", "blocks_reused_later", "resident_victims"}),
         },
     ),
+    "offload": Gate(_OFFLOADABLE, _OFFLOAD_FINDINGS, _offload),
+    # An engine's own events: they show what was stored, found and loaded back, not that a claim was accepted.
+    "connector.observation": Gate(
+        _OFFLOADABLE,
+        {Obligation.OFFLOAD_RESTORABILITY: frozenset(connector.REQUIREMENTS["observation"])},
+        _observation,
+    ),
+    "connector.failure_outcome": Gate(
+        _OFFLOADABLE,
+        {Obligation.RESTORATION_FAILURE_OUTCOME: frozenset(connector.REQUIREMENTS["failure_outcome"])},
+        _failure_outcome,
+    ),
 }
-assert all(set(COMMON) <= set(gate.carries) for name, gate in GATES.items() if name != "canonical_case")

@@ -4,13 +4,14 @@ One `Verifier` serves one check: each source is opened once, each file read once
 """
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from residentkv.conformance.gates import UnreadableTrace
+from residentkv.conformance.gates.trace_lines import read_events
 from residentkv.lowering.descriptor import Anchor, Descriptor, ProbeAnchor, Row, SourceAnchor, TraceAnchor
 from residentkv.lowering.gates import GATES, MAX_TRACE_BYTES, GateVerdict
 from residentkv.lowering.probes import PROBES
@@ -111,7 +112,10 @@ class Verifier:
         found = hashlib.sha256(content).hexdigest()
         if found != anchor.sha256:
             raise UnverifiedError(f"{anchor.file} has SHA-256 {found[:12]}, not {anchor.sha256[:12]}")
-        said = _provenance(content)
+        # What is judged is what was hashed, whatever happens to the file meanwhile.
+        path = self._new_folder("trace") / path.name
+        path.write_bytes(content)
+        said = _provenance(path)
         wanted = {
             "runtime": descriptor.runtime,
             "runtime_version": descriptor.version,
@@ -149,15 +153,18 @@ class Verifier:
 
     def _run(self, name: str) -> tuple[str, Path] | UnverifiedError:
         if name not in self._runs:
-            folder = tempfile.TemporaryDirectory(prefix=f"residentkv-{name}-")
-            self._folders.append(folder)
+            folder = self._new_folder(name)
             probe = PROBES[name]
             try:
-                version = probe.run(self._pythons.get(probe.runtime), Path(folder.name))
-                self._runs[name] = (version, Path(folder.name))
+                self._runs[name] = (probe.run(self._pythons.get(probe.runtime), folder), folder)
             except UnverifiedError as error:
                 self._runs[name] = error
         return self._runs[name]
+
+    def _new_folder(self, name: str) -> Path:
+        folder = tempfile.TemporaryDirectory(prefix=f"residentkv-{name}-")
+        self._folders.append(folder)
+        return Path(folder.name)
 
 
 def require_lines(anchor: SourceAnchor, content: bytes) -> None:
@@ -184,8 +191,8 @@ def lines_sha256(content: bytes, first: int, last: int) -> str:
 def _judged(gate: str, path: Path, claim: str | None) -> GateVerdict:
     try:
         return GATES[gate].judge(path, claim)
-    except UnicodeDecodeError:
-        raise UnverifiedError("the trace is not text in UTF-8") from None
+    except UnreadableTrace as error:
+        raise UnverifiedError(_without_folder(error, path)) from None
 
 
 def _require_verdict(anchor: TraceAnchor | ProbeAnchor, verdict: GateVerdict) -> None:
@@ -198,20 +205,24 @@ def _require_verdict(anchor: TraceAnchor | ProbeAnchor, verdict: GateVerdict) ->
         raise UnverifiedError(f"gate {anchor.gate} does not fail by {', '.join(holding)}")
 
 
-def _provenance(content: bytes) -> dict[str, Any]:
-    """What every line says alike about the trace's origin."""
+def _provenance(path: Path) -> dict[str, Any]:
+    """What every event says alike about the trace's origin."""
     said: dict[str, Any] | None = None
     try:
-        for line in content.decode("utf-8").splitlines():
-            event = json.loads(line)
-            here = {field: event.get(field) for field in PROVENANCE} if isinstance(event, dict) else {}
-            if not all(isinstance(here.get(field), str) for field in PROVENANCE):
+        for _, event in read_events(path):
+            here = {field: event.get(field) for field in PROVENANCE}
+            if not all(isinstance(value, str) for value in here.values()):
                 raise UnverifiedError(f"the trace does not say where it comes from ({', '.join(PROVENANCE)})")
             if said is not None and here != said:
                 raise UnverifiedError("events of one trace come from different runtimes")
             said = here
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise UnverifiedError("the trace is not JSON Lines") from None
+    except UnreadableTrace as error:
+        raise UnverifiedError(_without_folder(error, path)) from None
     if said is None:
         raise UnverifiedError("the trace is empty")
     return said
+
+
+def _without_folder(error: UnreadableTrace, path: Path) -> str:
+    """The message about the user's file, not about our copy of it."""
+    return str(error).replace(f"{path.parent}/", "")

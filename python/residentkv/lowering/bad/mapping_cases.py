@@ -27,7 +27,7 @@ _NAME: Final = lines("class ResidentClaimManager", "enabled = True", "ResidentCl
 # (mode, mechanism, obligation it is said to meet, where it is)
 _MISTAKES: Final = {
     "priority-taken-for-protection": ("hard_protected", "retention_priority", "victim_exclusion", _RETENTION),
-    "highest-priority-taken-for-a-claim": ("hard_protected", "retention_priority", "accepted_claim_identity", _RETENTION),
+    "top-priority-taken-for-a-claim": ("hard_protected", "retention_priority", "accepted_claim_identity", _RETENTION),
     "priority-decay-taken-for-demotion": ("demotable", "retention_priority", "demotion_before_loss", _REFRESH),
     "ttl-taken-for-expiry-before-loss": ("expiring", "retention_ttl", "expiry_before_loss", _REFRESH),
     "ttl-taken-for-protection": ("hard_protected", "retention_ttl", "victim_exclusion", _RETENTION),

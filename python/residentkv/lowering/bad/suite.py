@@ -4,7 +4,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from residentkv.lowering.bad import anchor_cases, mapping_cases, trace_cases
+from residentkv.lowering.bad import anchor_cases, mapping_cases, offload_cases, trace_cases
 from residentkv.lowering.bad.case import Case, source_folder, write_case
 from residentkv.lowering.checker import RowVerdict, check_descriptors
 from residentkv.lowering.reading import read_descriptors
@@ -26,7 +26,7 @@ class CaseResult:
 
 def all_cases() -> list[Case]:
     """Every case, honest ones among them."""
-    return [*mapping_cases.cases(), *anchor_cases.cases(), *trace_cases.cases()]
+    return [*mapping_cases.cases(), *anchor_cases.cases(), *trace_cases.cases(), *offload_cases.cases()]
 
 
 def run_suite() -> list[CaseResult]:

@@ -142,7 +142,7 @@ def _lies() -> list[Case]:
         _lie(
             "harm-by-somebody-else", "harmed_by", "observed-L2", edit("resident_claim_harmed", {"request_id": "seed"})
         ),
-        _lie("nothing-happened", "the trace is empty", "held-L3", emit_nothing()),
+        _lie("nothing-happened", "no event", "held-L3", emit_nothing()),
     ]
 
 
@@ -158,9 +158,14 @@ def _foreign() -> list[Case]:
         _run("trace-without-origin", Label.UNKNOWN, "where it comes from", "held-L3", runtime_version=None),
         _run("trace-of-unknown-depth", Label.UNKNOWN, "provenance is unknown", "held-L3", evidence_depth="very_native"),
         _files("trace-of-two-origins", "different runtimes", other + b"\n" + rest),
-        _files("trace-cut-short", "not JSON Lines", honest[: len(honest) // 2]),
-        _files("trace-of-binary-noise", "not JSON Lines", b"\xff\xfe\x00" * 1000),
-        _files("trace-that-is-a-list", "where it comes from", b"[]\n"),
+        _files(
+            "trace-that-says-two-things",
+            "key",
+            first.replace(b'"event_sequence"', b'"usable_blocks": 81, "event_sequence"') + b"\n" + rest,
+        ),
+        _files("trace-cut-short", "not JSON", honest[: len(honest) // 2]),
+        _files("trace-of-binary-noise", "run.jsonl:1", b"\xff\xfe\x00" * 1000),
+        _files("trace-that-is-a-list", "an event is a JSON object", b"[]\n"),
         Case(
             "trace-with-a-wrong-hash",
             Label.UNKNOWN,
