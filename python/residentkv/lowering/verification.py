@@ -49,6 +49,14 @@ class Checked:
         return self.reason is None
 
 
+@dataclass(frozen=True, slots=True)
+class _HashedTrace:
+    """A trace's hash, and our copy of exactly those bytes."""
+
+    sha256: str
+    copy: Path
+
+
 class Verifier:
     """Verifies the anchors of descriptors.
 
@@ -64,6 +72,9 @@ class Verifier:
         self._trees: dict[object, SourceTree | UnverifiedError] = {}
         self._files: dict[tuple[object, str], bytes] = {}
         self._runs: dict[str, tuple[str, Path] | UnverifiedError] = {}
+        self._traces: dict[Path, _HashedTrace] = {}
+        self._origins: dict[Path, dict[str, Any]] = {}
+        self._verdicts: dict[tuple[Path, str, str | None], GateVerdict] = {}
         self._folders: list[tempfile.TemporaryDirectory[str]] = []
 
     def close(self) -> None:
@@ -104,18 +115,10 @@ class Verifier:
         path = (root / anchor.file).resolve()
         if not path.is_relative_to(root):
             raise UnverifiedError(f"{anchor.file} leads out of the folder of its descriptor")
-        if not path.is_file():
-            raise UnverifiedError(f"{anchor.file} is missing")
-        if path.stat().st_size > MAX_TRACE_BYTES:
-            raise UnverifiedError(f"{anchor.file} has more than {MAX_TRACE_BYTES} bytes")
-        content = path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != anchor.sha256:
-            raise UnverifiedError(f"{anchor.file} has SHA-256 {found[:12]}, not {anchor.sha256[:12]}")
-        # What is judged is what was hashed, whatever happens to the file meanwhile.
-        path = self._new_folder("trace") / path.name
-        path.write_bytes(content)
-        said = _provenance(path)
+        trace = self._trace(path, anchor.file)
+        if trace.sha256 != anchor.sha256:
+            raise UnverifiedError(f"{anchor.file} has SHA-256 {trace.sha256[:12]}, not {anchor.sha256[:12]}")
+        said = self._provenance(trace.copy)
         wanted = {
             "runtime": descriptor.runtime,
             "runtime_version": descriptor.version,
@@ -128,9 +131,36 @@ class Verifier:
             depth, role = Depth(said["evidence_depth"]), Role(said["evidence_role"])
         except ValueError as error:
             raise UnverifiedError(f"the trace's provenance is unknown: {error}") from None
-        verdict = _judged(anchor.gate, path, anchor.claim)
+        verdict = self._judged(anchor.gate, trace.copy, anchor.claim)
         _require_verdict(anchor, verdict)
         return Executed(anchor.gate, verdict, depth, role, depth_is_certain=False)
+
+    def _trace(self, path: Path, file: str) -> "_HashedTrace":
+        """The trace as it was when it was first asked for: what is judged is what was hashed."""
+        if path not in self._traces:
+            if not path.is_file():
+                raise UnverifiedError(f"{file} is missing")
+            if path.stat().st_size > MAX_TRACE_BYTES:
+                raise UnverifiedError(f"{file} has more than {MAX_TRACE_BYTES} bytes")
+            content = path.read_bytes()
+            copy = self._new_folder("trace") / path.name
+            copy.write_bytes(content)
+            self._traces[path] = _HashedTrace(hashlib.sha256(content).hexdigest(), copy)
+        return self._traces[path]
+
+    def _provenance(self, path: Path) -> dict[str, Any]:
+        if path not in self._origins:
+            self._origins[path] = _provenance(path)
+        return self._origins[path]
+
+    def _judged(self, gate: str, path: Path, claim: str | None) -> GateVerdict:
+        key = (path, gate, claim)
+        if key not in self._verdicts:
+            try:
+                self._verdicts[key] = GATES[gate].judge(path, claim)
+            except UnreadableTrace as error:
+                raise UnverifiedError(_without_folder(error, path)) from None
+        return self._verdicts[key]
 
     def _check_probe(self, anchor: ProbeAnchor, row: Row, descriptor: Descriptor) -> Executed:
         probe = PROBES[anchor.probe]
@@ -147,7 +177,7 @@ class Verifier:
         path = folder / f"{anchor.case}.jsonl"
         if not path.is_file():
             raise UnverifiedError(f"probe {anchor.probe} has no case {anchor.case!r}")
-        verdict = _judged(anchor.gate, path, None)
+        verdict = self._judged(anchor.gate, path, None)
         _require_verdict(anchor, verdict)
         return Executed(anchor.gate, verdict, probe.depth, probe.role, depth_is_certain=True)
 
@@ -186,13 +216,6 @@ def lines_sha256(content: bytes, first: int, last: int) -> str:
     """Hash lines [first, last], counted from 1, each with its line feed. Carriage returns belong to their line."""
     lines = [line + b"\n" for line in content.split(b"\n")[first - 1 : last]]
     return hashlib.sha256(b"".join(lines)).hexdigest()
-
-
-def _judged(gate: str, path: Path, claim: str | None) -> GateVerdict:
-    try:
-        return GATES[gate].judge(path, claim)
-    except UnreadableTrace as error:
-        raise UnverifiedError(_without_folder(error, path)) from None
 
 
 def _require_verdict(anchor: TraceAnchor | ProbeAnchor, verdict: GateVerdict) -> None:

@@ -60,5 +60,7 @@ def run_vllm(adapter: str, python: Path | None, folder: Path) -> str:
     if ended.returncode != 0:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
         raise UnverifiedError(f"the probe failed: {last}")
-    result = json.loads(ended.stdout.strip().splitlines()[-1])
-    return str(result["version"])
+    try:
+        return str(json.loads(ended.stdout.strip().splitlines()[-1])["version"])
+    except (ValueError, IndexError, KeyError, TypeError):
+        raise UnverifiedError("the probe did not say which version it met") from None
