@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from residentkv.contract.errors import ConfigError
 from residentkv.lowering.descriptor import Descriptor, Distribution, Source, SourceAnchor
@@ -11,6 +12,8 @@ from residentkv.lowering.shipped import shipped_descriptors
 from residentkv.lowering.sources import FolderTree, SourceTree, UnverifiedError, find_distribution
 from residentkv.lowering.symbols import defines_symbol
 from residentkv.lowering.verification import require_lines
+
+STATES: Final = ("same", "moved", "changed", "gone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,7 @@ class Comparison:
 
     def as_lines(self) -> list[str]:
         """The comparison for people: what differs, and the rows that rest on it."""
-        counts = ", ".join(
-            f"{sum(place.state == state for place in self.places)} {state}"
-            for state in ("same", "moved", "changed", "gone")
-        )
+        counts = ", ".join(f"{sum(place.state == state for place in self.places)} {state}" for state in STATES)
         lines = [f"audited {self.source.origin}, found {self.found}: {counts}"]
         for place in self.places:
             if place.state != "same":
@@ -128,12 +128,12 @@ def _difference(tree: SourceTree, anchor: SourceAnchor, rows: tuple[str, ...]) -
         told = str(error)
     else:
         return Difference(rows, anchor, "same", "")
+    if not defines_symbol(anchor.file, content.decode("utf-8", "replace"), anchor.symbol):
+        return Difference(rows, anchor, "gone", f"no {anchor.symbol} in {anchor.file}")
     moved = _moved_to(anchor, content)
     if moved is not None:
         return Difference(rows, anchor, "moved", f"now at lines {moved}-{moved + anchor.last - anchor.first}")
-    if defines_symbol(anchor.file, content.decode("utf-8", "replace"), anchor.symbol):
-        return Difference(rows, anchor, "changed", told)
-    return Difference(rows, anchor, "gone", f"no {anchor.symbol} in {anchor.file}")
+    return Difference(rows, anchor, "changed", told)
 
 
 def _moved_to(anchor: SourceAnchor, content: bytes) -> int | None:

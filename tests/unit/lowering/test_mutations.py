@@ -122,15 +122,17 @@ def test_no_change_to_an_honest_trace_passes_a_gate_that_it_fails(name: str, tmp
 
 
 def lies() -> list[Case]:
-    return [case for case in [*trace_cases._lies(), *offload_cases.cases()] if case.label.credit == 0]
+    return [
+        case
+        for case in [*trace_cases._lies(), *offload_cases.cases()]
+        if case.label.credit == 0 and case.traces["run.jsonl"]
+    ]
 
 
 @pytest.mark.parametrize("case", lies(), ids=lambda case: case.name)
 def test_no_field_dropped_or_changed_makes_a_lie_pass(case: Case, tmp_path: Path):
     gate = case.row["evidence"][0]["anchors"][0]["gate"]
     events = [json.loads(line) for line in case.traces["run.jsonl"].splitlines()]
-    if not events:
-        pytest.skip("there is nothing to change in an empty trace")
     chance, path = random.Random(case.name), tmp_path / "run.jsonl"
     for _ in range(80 if gate == "offload" else 12):
         at = chance.randrange(len(events))

@@ -36,7 +36,7 @@ def test_reads_what_was_written(written: Callable[..., Path]):
         pytest.param('"victim_exclusion"', '"expiry_before_loss"', "no obligation of hard", id="obligation of another"),
         pytest.param('stance = "lacks"', 'stance = "nearly"', "nearly", id="unknown stance"),
         pytest.param('mechanism = "pin_call"', 'mechanism = "magic"', "magic", id="unknown mechanism"),
-        pytest.param("summary = ", "sumary = ", "sumary", id="misspelled field"),
+        pytest.param("summary = ", "summaries = ", "summaries", id="misspelled field"),
         pytest.param('source = "tempting"', 'source = "other"', "no [source.other]", id="undeclared source"),
         pytest.param("tempting_kv/cache.py", "../cache.py", "does not match", id="path upwards"),
         pytest.param("tempting_kv/cache.py", "/etc/passwd", "does not match", id="absolute path"),

@@ -129,7 +129,9 @@ def test_settings_of_a_repository_start_nothing(repository: tuple[Path, str], tm
     trap.chmod(0o755)
     for setting in ("core.fsmonitor", "core.sshCommand", "core.pager", "diff.external", "core.hooksPath"):
         git(folder, "config", setting, str(trap))
+    git(folder, "config", "core.repositoryFormatVersion", "1")
     git(folder, "config", "extensions.partialClone", "origin")
+    git(folder, "config", "protocol.ext.allow", "always")
     git(folder, "config", "remote.origin.url", f"ext::{trap}")
     git(folder, "config", "remote.origin.promisor", "true")
     tree = open_source(Repository("example.org/a", commit), folder)
