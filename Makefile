@@ -32,7 +32,7 @@ LOCKED := $(if $(shell command -v flock),flock .venv/.lock)
 # The Makefile's own tools come first (cmake and ninja of the environment, not the machine's).
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-PYTHON_SOURCES := python tests bench examples tools
+PYTHON_SOURCES := python kernels tests bench examples tools
 NATIVE_SOURCES = $(shell find csrc tests/native -name '*.hpp' -o -name '*.cpp' -o -name '*.cu')
 
 .PHONY: all demo vllm test-vllm build test test-long native-test test-asan conformance bench bench-smoke lint lint-quick format clean

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Final
 
-from residentkv.cli import conformance, demo, gate, lowering
+from residentkv.cli import conformance, demo, gate, lowering, replay, trace
 from residentkv.conformance.gates import UnreadableTrace
 from residentkv.contract.errors import ConfigError, ResidentKVError
 
@@ -17,6 +17,8 @@ COMMANDS: Final[Mapping[str, ModuleType]] = {
     "demo": demo,
     "conformance": conformance,
     "gate": gate,
+    "trace": trace,
+    "replay": replay,
     "lowering": lowering,
 }
 

@@ -69,9 +69,9 @@ def _attempt_problems(life: ConnectorLife, attempt: Attempt) -> set[str]:
         problems.add("claim_scoped_restoration_failed")
     if refused is None:
         problems.add("fail_closed_active_request_refused")
-    if scheduler_failed is None:
+    if scheduler_failed is None or not scheduler_failed.is_true("scheduler_side_failure_outcome"):
         problems.add("scheduler_side_restoration_failed")
-    if scheduler_refused is None:
+    if scheduler_refused is None or not scheduler_refused.is_true("scheduler_side_refusal"):
         problems.add("scheduler_side_active_request_refused")
     if not _match(life.claim_id, scheduler_failed, scheduler_refused):
         problems.add("scheduler_side_claim_match")
@@ -113,14 +113,13 @@ def _is_own_refusal(event: Evidence, claim_id: str) -> bool:
     return _is_own_outcome(event, claim_id) and claim_id in (names_in(event.fields.get("blocking_claim_ids")) or ())
 
 
-# What makes an event count at all. The scheduler's claim is compared afterwards, so that a wrong one has a name of its
-# own: scheduler_side_claim_match.
+# What makes an event of the connector count at all. The scheduler's events are compared afterwards, so that each way to
+# fall short has a name of its own.
 _QUALIFIES: Final[dict[str, Callable[[Evidence, str], bool]]] = {
     "offload_load_job_failed": _is_load_failure,
     "resident_claim_restoration_failed": _is_own_outcome,
     "active_request_refused": _is_own_refusal,
-    "scheduler_resident_claim_restoration_failed": lambda event, _: event.is_true("scheduler_side_failure_outcome"),
-    "scheduler_active_request_refused": lambda event, _: event.is_true("scheduler_side_refusal"),
+    **dict.fromkeys(SCHEDULER_FAILURES, lambda *_: True),
 }
 
 
