@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-import residentkv
 from residentkv.lowering.sources import UnverifiedError
 
 _TIMEOUT_SECONDS: Final = 300
@@ -32,7 +31,7 @@ def run_vllm(adapter: str, python: Path | None, folder: Path) -> str:
         python = Path(sys.executable)
     # Only our package goes onto the other interpreter's path, not everything that lies beside it here.
     with tempfile.TemporaryDirectory(prefix="residentkv-probe-") as path:
-        Path(path, "residentkv").symlink_to(Path(str(residentkv.__file__)).parent)
+        Path(path, "residentkv").symlink_to(_package_folder())
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": path,
@@ -64,3 +63,8 @@ def run_vllm(adapter: str, python: Path | None, folder: Path) -> str:
         return str(json.loads(ended.stdout.strip().splitlines()[-1])["version"])
     except (ValueError, IndexError, KeyError, TypeError):
         raise UnverifiedError("the probe did not say which version it met") from None
+
+
+def _package_folder() -> Path:
+    """The folder of this package, which is two above this module's."""
+    return Path(__file__).resolve().parent.parent.parent
