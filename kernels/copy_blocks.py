@@ -55,4 +55,6 @@ def copy_blocks(blocks: torch.Tensor, pairs: torch.Tensor) -> None:
         return
     num_planes, _, run_words = words.shape
     grid = (pairs.shape[0], num_planes, triton.cdiv(run_words, TILE_WORDS))
-    copy_blocks_kernel[grid](words, pairs, words.stride(0), words.stride(1), run_words, TILE=TILE_WORDS)
+    copy_blocks_kernel[grid](
+        words, pairs, words.stride(0), words.stride(1), run_words, TILE=TILE_WORDS, enable_fp_fusion=False
+    )

@@ -74,4 +74,5 @@ def gather_blocks(blocks: torch.Tensor, slots: torch.Tensor, pairs: torch.Tensor
         slot_words.stride(0),
         run_words,
         TILE=TILE_WORDS,
+        enable_fp_fusion=False,
     )

@@ -227,6 +227,7 @@ def paged_decode(
         TILE=TILE_TOKENS,
         MANTISSA=mantissa,
         DOT_DTYPE=dot_dtype(query.dtype),
+        enable_fp_fusion=True,
     )
     reduce_splits_kernel[(batch * num_heads,)](
         partial,
@@ -237,6 +238,7 @@ def paged_decode(
         head_dim,
         SPLITS=triton.next_power_of_2(num_splits),
         DIM=triton.next_power_of_2(head_dim),
+        enable_fp_fusion=True,
     )
     return output
 

@@ -74,4 +74,5 @@ def scatter_blocks(blocks: torch.Tensor, slots: torch.Tensor, pairs: torch.Tenso
         slot_words.stride(0),
         run_words,
         TILE=TILE_WORDS,
+        enable_fp_fusion=False,
     )
