@@ -41,7 +41,8 @@ def copy_blocks(blocks: torch.Tensor, pairs: torch.Tensor) -> None:
     blocks : `[num_planes, num_blocks, run_bytes]` uint8, a view of the storage; runs contiguous, address, strides and
         run_bytes multiples of 16 bytes.
     pairs : `[num_pairs, 2]` int32 on the same device: (source block, target block). REQUIRES: every block in
-        [0, num_blocks); no block is named as a target twice, and none is both a source and a target, because programs run
+        [0, num_blocks); no block is named as a target twice, and none is both a source and a target, because programs
+        run
         in any order.
 
     Raises

@@ -99,7 +99,8 @@ def reshape_and_cache(
     Parameters
     ----------
     keys, values : `[num_tokens, num_kv_heads, head_dim]` float32, float16 or bfloat16; last dimension contiguous.
-    key_blocks, value_blocks : `[num_blocks, block_size, num_kv_heads, head_dim]`, equal strides, last dimension contiguous;
+    key_blocks, value_blocks : `[num_blocks, block_size, num_kv_heads, head_dim]`, equal strides, last dimension
+        contiguous;
         dtype of `keys`, or float8_e4m3fn or float8_e5m2. HND storage is passed as `blocks.transpose(1, 2)`.
     slots : `[num_tokens]` int64, contiguous. -1 is padding and stores nothing. REQUIRES: others distinct and in
         [0, num_blocks * block_size); one outside stores nothing.

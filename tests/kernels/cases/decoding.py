@@ -3,10 +3,10 @@
 import pytest
 import torch
 import triton
-
-from residentkv.contract.errors import ContractError
 from residentkv.kernels.paged_decode import DecodeOptions, paged_decode
 from residentkv.kernels.reshape_and_cache import FP8Scales
+
+from residentkv.contract.errors import ContractError
 from tests.kernels import reference
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -29,7 +29,7 @@ class Case:
         order = (torch.randperm(num_blocks - 1, generator=generator) + 1).tolist()
         shape = (num_blocks, BLOCK_SIZE, num_kv_heads, head_dim)
         keys, values = (torch.randn(shape, generator=generator) for _ in range(2))
-        table = torch.full((len(contexts), max(max(counts), 1)), -1, dtype=torch.int32)
+        table = torch.full((len(contexts), max(*counts, 1)), -1, dtype=torch.int32)
         seen = torch.zeros(num_blocks, BLOCK_SIZE, dtype=torch.bool)
         for row, (length, count) in enumerate(zip(contexts, counts, strict=True)):
             blocks, order = order[:count], order[count:]
