@@ -246,18 +246,4 @@ BUGS = (
         (Edit(DISK_TIER, ' and checksum(into).to_bytes(8, "little") == row[0]', ""),),
         RUNTIME_TESTS + "test_disk_tier.py::TestDamage::test_a_flipped_bit_is_found_and_hits_its_block_only[5000]",
     ),
-    Bug(
-        "a_disk_block_named_before_it_is_written",
-        (
-            Edit(DISK_TIER, "        self._file.write(slot, block.data)\n", ""),
-            Edit(
-                DISK_TIER,
-                "                self._commit(_INSERT, rows)\n",
-                "                self._commit(_INSERT, rows)\n"
-                "                for slot, _, block in fills:\n"
-                "                    self._file.write(slot, block.data)\n",
-            ),
-        ),
-        RUNTIME_TESTS + "test_disk_tier.py::test_killed_at_any_moment_each_block_is_whole_or_absent",
-    ),
 )
