@@ -25,6 +25,7 @@ LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "core": frozenset(),
     "alloc": frozenset({"core"}),
     "prefix": frozenset({"core"}),
+    "cuda": frozenset({"core"}),
     "manager": frozenset({"core", "alloc", "prefix"}),
     "bindings": frozenset({"core", "alloc", "prefix", "manager"}),
 }
