@@ -42,7 +42,7 @@ struct Runtime {
   std::map<std::string, std::uint64_t> calls;
   std::vector<Fault> faults;
   std::optional<cudaError_t> sticky;
-  bool has_failed = false;  // an injected fault has fired since reset()
+  bool has_failed = false;  // an injected fault was met
   cudaError_t last_error = cudaSuccess;
   Streams streams;
   std::vector<std::unique_ptr<CUevent_st>> events;
@@ -159,6 +159,8 @@ void clear_faults() {
   all.has_failed = false;
   all.last_error = cudaSuccess;
 }
+
+bool has_fired() { return runtime().has_failed; }
 
 std::map<std::string, std::uint64_t> const& calls() { return runtime().calls; }
 

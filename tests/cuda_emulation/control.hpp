@@ -37,6 +37,7 @@ enum class Lasting {
 // it and release all the same, as CUDA's do with errors of earlier work.
 void inject(std::string const& function, std::uint64_t nth, cudaError_t error, Lasting lasting = Lasting::kOnce);
 void clear_faults();
+[[nodiscard]] bool has_fired();  // an injected fault was met since clear_faults() or reset()
 
 // Calls of each function since reset().
 [[nodiscard]] std::map<std::string, std::uint64_t> const& calls();

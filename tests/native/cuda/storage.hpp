@@ -22,7 +22,7 @@ struct BlockToSlot {
 class Storage {
  public:
   Storage(std::vector<PlaneShape> shapes, std::uint32_t num_blocks, std::uint32_t num_slots)
-      : shapes_(std::move(shapes)), num_blocks_(num_blocks) {
+      : shapes_(std::move(shapes)), num_blocks_(num_blocks), num_slots_(num_slots) {
     for (PlaneShape const& shape : shapes_) {
       std::vector<std::byte> contents(shape.stride_bytes * num_blocks);
       for (std::size_t i = 0; i < contents.size(); ++i) contents[i] = pattern(planes_.size() + 1, i);
@@ -38,6 +38,7 @@ class Storage {
   std::size_t block_bytes() const { return block_bytes_; }
   std::size_t num_planes() const { return shapes_.size(); }
   std::uint32_t num_blocks() const { return num_blocks_; }
+  std::uint32_t num_slots() const { return num_slots_; }
   PlaneShape const& shape(std::size_t plane) const { return shapes_[plane]; }
   std::byte* plane(std::size_t plane) const { return planes_[plane]->data(); }
   std::byte* slots() const { return slots_->data(); }
@@ -87,6 +88,7 @@ class Storage {
 
   std::vector<PlaneShape> shapes_;
   std::uint32_t num_blocks_;
+  std::uint32_t num_slots_;
   std::size_t block_bytes_ = 0;
   std::vector<std::unique_ptr<DeviceBytes>> planes_;
   std::vector<std::vector<std::byte>> wanted_planes_;
