@@ -312,7 +312,10 @@ void BlockManager::publish(RowId id) {
       row.publish_at = Row::kNothingToPublish;
       return;
     }
-    if (published.stopped_filler != kNoRow) std::erase(requests_.request(published.stopped_filler).fills, published.node);
+    if (published.stopped_filler != kNoRow) {
+      BlockLedger::Filling const filling{.node = published.node, .row = published.stopped_filler};
+      stop_filling({&filling, 1});
+    }
     if (published.block != own) {  // somebody was first: keep one copy of the content
       request.blocks[i] = published.block;
       touch_table(id, static_cast<std::uint32_t>(i));
