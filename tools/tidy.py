@@ -25,8 +25,11 @@ LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "core": frozenset(),
     "alloc": frozenset({"core"}),
     "prefix": frozenset({"core"}),
+    "device": frozenset({"core"}),
+    "copy": frozenset({"core", "device"}),
+    "tier": frozenset({"core", "device", "copy"}),
     "manager": frozenset({"core", "alloc", "prefix"}),
-    "bindings": frozenset({"core", "alloc", "prefix", "manager"}),
+    "bindings": frozenset({"core", "alloc", "prefix", "device", "copy", "tier", "manager"}),
 }
 
 # The top level is fixed: what belongs to the project belongs into one of these.

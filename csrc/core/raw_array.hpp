@@ -52,11 +52,12 @@ class RawArray {
   // Asks for large pages: a pool of a million blocks is read at random, and would spend its time on address translation. A hint: where the
   // system has none, nothing changes.
   void advise_large_pages() noexcept {
-    constexpr std::uintptr_t kPage = 4096;
-    auto const begin = (reinterpret_cast<std::uintptr_t>(data_) + kPage - 1) / kPage * kPage;
-    auto const end = reinterpret_cast<std::uintptr_t>(data_ + size_) / kPage * kPage;
+    constexpr std::size_t kPage = 4096;
     constexpr std::size_t kWorthIt = std::size_t{4} << 20;  // two large pages of x86-64
-    if (end > begin && end - begin >= kWorthIt) static_cast<void>(::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE));
+    std::size_t const num_bytes = size_ * sizeof(T);
+    std::size_t const skipped = (kPage - reinterpret_cast<std::uintptr_t>(data_) % kPage) % kPage;  // advice takes whole pages
+    if (num_bytes < skipped + kWorthIt) return;
+    static_cast<void>(::madvise(reinterpret_cast<std::byte*>(data_) + skipped, (num_bytes - skipped) / kPage * kPage, MADV_HUGEPAGE));
   }
 
   [[nodiscard]] T& operator[](std::size_t i) noexcept { return data_[i]; }

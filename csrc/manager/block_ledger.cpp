@@ -160,7 +160,7 @@ ClaimId BlockLedger::accept(NewRegion const& wanted) {
   Region& region = regions_.add(std::move(fresh));
   record_claim(EventKind::kClaimAccepted, region, survival(region));
   for (std::size_t i = footprint; i-- > 0;) {  // tail first, so that eviction lists keep children before parents
-    NodeHold& hold = *regions_.hold(region.nodes[i]);
+    NodeHold const& hold = *regions_.hold(region.nodes[i]);
     if (region.mode == ClaimMode::kProtecting) {
       if (hold.num_protecting == 1) protect(region.nodes[i], wanted.fillers[i]);
     } else if (is_backed(region.nodes[i]) && retention_of(&hold) == Retention::kSoft) {

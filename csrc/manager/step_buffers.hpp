@@ -61,7 +61,7 @@ class StepBuffers {
     for (Set& set : sets_) set.synced[index_of(row)] = std::min(set.synced[index_of(row)], index);
   }
   // Brings the row up to date in one set.  O(entries changed since it last was).
-  void sync(Set& set, RowId row, std::span<BlockId const> blocks) noexcept {
+  void sync(Set& set, RowId row, std::span<BlockId const> blocks) const noexcept {
     std::uint32_t const from = set.synced[index_of(row)];
     auto const size = static_cast<std::uint32_t>(blocks.size());
     if (from == size && set.filled[index_of(row)] <= size) return;

@@ -8,11 +8,11 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Final
 
-from residentkv.cli import conformance, demo
+from residentkv.cli import conformance, demo, replay
 from residentkv.contract.errors import ConfigError, ResidentKVError
 
 # The whole list: a command exists because it is named here, not because a file lies in this folder.
-COMMANDS: Final[Mapping[str, ModuleType]] = {"demo": demo, "conformance": conformance}
+COMMANDS: Final[Mapping[str, ModuleType]] = {"demo": demo, "conformance": conformance, "replay": replay}
 
 EXIT_FAILED: Final = 1  # the command ran and says no, or failed on the way
 EXIT_USAGE: Final = 2  # bad arguments, unreadable input, or something the command needs is not installed
