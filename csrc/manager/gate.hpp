@@ -42,6 +42,12 @@ class Gate {
     return body();
   }
 
+  // Somebody else found the bookkeeping broken: nothing enters any more. The first reason is kept.
+  void poison(std::string const& reason) {
+    Pass const pass(*this);
+    if (poisoned_.empty()) poisoned_ = reason.empty() ? "for no stated reason" : reason;
+  }
+
   void close() {
     Pass const pass(*this);
     is_closed_ = true;

@@ -5,6 +5,7 @@ from tests.planted.workshop import Bug, Edit
 LEDGER = "csrc/manager/block_ledger.cpp"
 REQUESTS = "csrc/manager/block_manager_requests.cpp"
 STEPS = "csrc/manager/block_manager_steps.cpp"
+PUBLISH = "csrc/manager/block_manager_publish.cpp"
 CLAIMS = "csrc/manager/block_manager_claims.cpp"
 CONFLICT = "csrc/manager/conflict.cpp"
 INDEX = "csrc/prefix/prefix_index.cpp"
@@ -84,9 +85,9 @@ BUGS = (
         "a_match_before_commit",
         (
             Edit(
-                STEPS,
-                "full_blocks(row.num_written, options_.block_size);",
-                "full_blocks(std::min(row.num_planned, row.num_known), options_.block_size);",
+                PUBLISH,
+                "full_blocks(row.num_written, block_size);",
+                "full_blocks(std::min(row.num_planned, row.num_known), block_size);",
             ),
         ),
         REQUEST_TESTS + "TestPrefix::test_a_chunk_in_flight_is_not_found",
