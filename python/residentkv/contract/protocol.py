@@ -99,14 +99,18 @@ class ConformanceRuntime(Protocol):
     def invalidate(self, claim_id: str, position: int, cause: str) -> None:
         """Declare bad the content of the block at logical `position` of the claim."""
 
+    def close(self) -> None:
+        """Write the rest of the trace and let go of everything."""
+
+
+class OffloadingRuntime(ConformanceRuntime, Protocol):
+    """A runtime with OFFLOADABLE_CLAIMS; `inject` is asked only of one that has RESTORATION_FAULTS as well."""
+
     def offload(self, claim_id: str) -> None:
         """Move the claim's KV to the offload tier; it has left when this returns."""
 
     def inject(self, claim_id: str, position: int, fault: RestorationFault) -> None:
         """Let the next restore fail that needs the block at logical `position` of the offloaded claim."""
-
-    def close(self) -> None:
-        """Write the rest of the trace and let go of everything."""
 
 
 RuntimeFactory = Callable[[RuntimeOptions], ConformanceRuntime]
