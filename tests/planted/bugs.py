@@ -258,6 +258,6 @@ BUGS = (
                 "                    self._file.write(slot, block.data)\n",
             ),
         ),
-        RUNTIME_TESTS + "test_disk_tier.py::test_killed_at_any_moment_each_block_is_whole_or_absent",
+        RUNTIME_TESTS + "test_disk_tier.py::TestWorld::test_a_write_that_fails_leaves_the_others",
     ),
 )

@@ -227,6 +227,8 @@ class TestWorld:
             tier.store([block(2)])
         assert [error_of(load(tier, number)) for number in (1, 2)] == ["none", "missing"]
         assert tier.table.counts().filling == 0
+        tier = folder.open()
+        assert [error_of(load(tier, number)) for number in (1, 2)] == ["none", "missing"]
         assert tier.store([block(2)]) == [True]
 
 
