@@ -33,7 +33,7 @@ LOCKED := $(if $(shell command -v flock),flock .venv/.lock)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 PYTHON_SOURCES := python kernels tests bench examples tools
-NATIVE_SOURCES = $(shell find csrc tests/native -name '*.hpp' -o -name '*.cpp' -o -name '*.cu')
+NATIVE_SOURCES = $(shell find csrc tests/native tests/cuda_emulation -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.cu')
 
 .PHONY: all demo vllm test-vllm build test test-long native-test test-asan conformance bench bench-smoke lint lint-quick format clean
 all: build

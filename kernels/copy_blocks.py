@@ -5,7 +5,6 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
-
 from residentkv.kernels.checks import check_pairs, check_tensor, words_of_runs
 
 # int32 words per program: 16 bytes for each of 128 threads, four times over to keep loads in flight.

@@ -15,11 +15,11 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
-
-from residentkv.contract.errors import ContractError
 from residentkv.kernels.checks import check_contiguous, check_last_contiguous, check_tensor
 from residentkv.kernels.fp8_codec import decode_fp8
 from residentkv.kernels.reshape_and_cache import FP8_MANTISSA, PLAIN_DTYPES, FP8Scales
+
+from residentkv.contract.errors import ContractError
 
 TILE_TOKENS: Final = 32  # keys per iteration
 MIN_DOT: Final = 16  # tl.dot takes no smaller side; fewer query heads are padded
@@ -247,8 +247,7 @@ def paged_decode(
 
 
 def dot_dtype(compute: torch.dtype) -> tl.dtype:
-    """What tl.dot multiplies: the compute dtype; float32 in Triton's interpreter, which multiplies bfloat16 as raw
-    bits."""
+    """What tl.dot multiplies: the compute dtype; float32 in the interpreter, which multiplies bfloat16 as raw bits."""
     return tl.float32 if triton.knobs.runtime.interpret else _TL_DTYPES[compute]
 
 

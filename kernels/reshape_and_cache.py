@@ -6,10 +6,10 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
-
-from residentkv.contract.errors import ContractError
 from residentkv.kernels.checks import check_last_contiguous, check_tensor
 from residentkv.kernels.fp8_codec import encode_fp8
+
+from residentkv.contract.errors import ContractError
 
 PLAIN_DTYPES: Final = (torch.float32, torch.float16, torch.bfloat16)
 # Mantissa bits name the format for the codec.

@@ -5,9 +5,9 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
+from residentkv.kernels.checks import check_pairs, check_tensor, words_of_runs
 
 from residentkv.contract.errors import ContractError
-from residentkv.kernels.checks import check_pairs, check_tensor, words_of_runs
 
 # int32 words per program: 16 bytes for each of 128 threads, four times over to keep loads in flight.
 TILE_WORDS: Final = 2048

@@ -30,6 +30,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path):
     assert [name.split(".")[0] for name in native] == ["residentkv/_core"]
     sources = [path for path in (ROOT / "python/residentkv").rglob("*") if path.is_file()]
     written = {str(path.relative_to(ROOT / "python")) for path in sources if "__pycache__" not in path.parts}
+    written |= {f"residentkv/kernels/{path.name}" for path in (ROOT / "kernels").glob("*.py")}
     assert package - native == written
 
 

@@ -28,6 +28,7 @@ LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "device": frozenset({"core"}),
     "copy": frozenset({"core", "device"}),
     "tier": frozenset({"core", "device", "copy"}),
+    "cuda": frozenset({"core"}),
     "manager": frozenset({"core", "alloc", "prefix"}),
     "bindings": frozenset({"core", "alloc", "prefix", "device", "copy", "tier", "manager"}),
 }

@@ -230,8 +230,8 @@ BUGS = (
         (
             Edit(
                 PLAN,
-                "Stretch const& stretch = stretches[i];",
-                "Stretch const& stretch = stretches[first[layer] + first[layer + 1] - 1 - i];",
+                ".slot = slot + stretch.slot_offset",
+                ".slot = slot + stretches[first[layer] + first[layer + 1] - 1 - i].slot_offset",
             ),
         ),
         "tests/unit/test_core_copies.py::test_a_slot_holds_layer_by_layer_keys_before_values",

@@ -207,6 +207,11 @@ def test_every_failed_load_must_end_properly(tmp_path):
     assert F_SCOPED in verdict.failure_outcome.missing
 
 
+def test_a_scheduler_that_says_nothing_names_nobody(tmp_path):
+    silent = [event for event in CROWD if event["event"] not in (S_FAILED, S_REFUSED)]
+    assert judged(tmp_path, silent, "a", ["b"]).attribution.missing == (A_TARGET, A_SCHEDULER)
+
+
 def test_a_bystander_that_was_asked_for_must_be_there(tmp_path):
     assert judged(tmp_path, LIFE, "a", ["b"]).attribution.missing == (A_SPARED,)
     assert not judged(tmp_path, LIFE, "a", ["b"]).passed

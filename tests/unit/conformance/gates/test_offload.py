@@ -65,6 +65,10 @@ EXACTLY = {
     "two keys of order": (P_ORDER, edited(HONEST, REUSE, {"event_sequence": None})),
     "no order at all": (P_ORDER, [{**event, "event_sequence": None, "timestamp_ns": None} for event in HONEST]),
     "a sequence of strings": (P_ORDER, [{**event, "event_sequence": str(event["event_sequence"])} for event in HONEST]),
+    "the only success comes after the only failure": (
+        P_ORDER,
+        numbered([*HONEST[:7], *HONEST[8:12], *({**event, "offload_generation": 2} for event in HONEST[5:8])]),
+    ),
     "generations that fall": (P_ORDER, [
         {**event, "offload_generation": 3 - event["offload_generation"]} if "offload_generation" in event else event
         for event in HONEST
@@ -74,6 +78,14 @@ EXACTLY = {
 # A link that is gone, in the wrong place, or another claim's breaks the order of the chain as well.
 AMONG = {
     "named after the fact": (P_ACCEPTED, swapped(HONEST, (ACCEPTED, 0), (MATERIALIZED, 0))),
+    "accepted second, nothing else told": (
+        P_ACCEPTED,
+        numbered([HONEST[3], HONEST[1], *HONEST[4:]]),
+    ),
+    "a failure in the first generation": (
+        P_OUTCOME,
+        numbered([*HONEST[:6], {**HONEST[10], "offload_generation": 1}, HONEST[11]]),
+    ),
     "accepted last": (P_ACCEPTED, numbered([*without(HONEST, ACCEPTED), HONEST[1]])),
     "never accepted": (P_ACCEPTED, without(HONEST, ACCEPTED)),
     "accepted twice": (P_STABLE, numbered([*HONEST[:4], HONEST[1], *HONEST[4:]])),
