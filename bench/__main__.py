@@ -12,9 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from bench.cases import CASES
 from bench.gate import regressions
 from bench.instructions.callgrind import Counts, count_instructions, why_not_here
 from bench.peers.subprocesses import default_vllm_python, run_vllm
+from bench.ratios import RATIOS, measure
 from bench.results import FOLDER, Results, read_benchmarks
 from bench.tables import show
 
@@ -25,6 +27,10 @@ def main() -> int:
     """Run what was asked for."""
     arguments = _parse()
     results = _run_table(arguments)
+    for case in RATIOS:
+        if arguments.only is None or arguments.only in case.name:
+            turns = case.smoke_turns if arguments.smoke else case.full_turns
+            results.ratios[case.name] = measure(case, turns)
     counts = None if arguments.only else _count(arguments, results)
     python = arguments.vllm_python or default_vllm_python()
     if python is None:
@@ -58,6 +64,9 @@ def _run_table(arguments: argparse.Namespace) -> Results:
     ------
     SystemExit : a case failed.
     """
+    mode = "smoke" if arguments.smoke else "full"
+    if arguments.only and not any(arguments.only in case.name for case in CASES):
+        return Results(mode, {}, {}, {})
     FOLDER.mkdir(exist_ok=True)
     report = FOLDER / "pytest-benchmark.json"
     command = [sys.executable, "-m", "pytest", "bench/test_speed.py", "-q", "-p", "no:cacheprovider", "--timeout=900"]
@@ -66,7 +75,7 @@ def _run_table(arguments: argparse.Namespace) -> Results:
     command += ["-k", arguments.only] if arguments.only else []
     if subprocess.run(command, cwd=_ROOT, check=False).returncode != 0:  # noqa: S603 - our own interpreter
         sys.exit("a case failed: nothing was written")
-    return read_benchmarks(report, "smoke" if arguments.smoke else "full")
+    return read_benchmarks(report, mode)
 
 
 def _count(arguments: argparse.Namespace, results: Results) -> Counts | None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from bench.workloads.base import Workload
 from bench.workloads.conflicts import Refusal, Relaxation, WhatIf
+from bench.workloads.copies import PlanAndSubmit
 from bench.workloads.decode import DecodeInFullPool, DecodeWithFlashInferArrays
 from bench.workloads.imports import Import, children_seconds
 from bench.workloads.pool_sizes import CreatePool, Evict, FirstUse
@@ -88,6 +89,7 @@ CASES: Final = (
     Case("refuse_10k_claims", 5_000, **_LONG, workload=partial(Refusal, _10K)),
     Case("relax_100_claims", 100, **_MANY, workload=partial(Relaxation, 100)),
     Case("relax_10k_claims", 5_000, **_LONG, workload=partial(Relaxation, _10K)),
+    Case("plan_and_submit_per_block", 1, **_MANY, workload=PlanAndSubmit),
     Case("import_residentkv", 150_000, **_PROCESSES, workload=partial(Import, "import residentkv")),
     Case("import_block_manager", None, **_PROCESSES, workload=partial(Import, "from residentkv import BlockManager")),
     Case("bare_interpreter", None, **_PROCESSES, workload=partial(Import, "pass")),

@@ -13,12 +13,14 @@ from bench.results import Results
 
 TIME_FACTOR: Final = 3.0  # over the reach, or over what was measured when its miss was accepted
 CLAIM_TOLERANCE: Final = 0.05  # what 10,000 claims may add to an operation that does not need them
+RATIO_FACTOR: Final = 0.6  # of the reach, by the best turn
 BUDGET_FACTOR: Final = 1.3  # compilers and Python versions differ
 
 
 def regressions(results: Results, counts: Counts | None) -> Iterator[str]:
     """Say what is wrong, one sentence each."""
     yield from _slow(results)
+    yield from _far_below(results)
     yield from _large(results.facts)
     if counts is not None:
         yield from _claims_cost(counts)
@@ -33,6 +35,12 @@ def _slow(results: Results) -> Iterator[str]:
         fastest = results.cases[case.name].min_us
         if fastest > TIME_FACTOR * expected:
             yield f"{case.name}: the fastest run took {fastest:.3g} us, more than {TIME_FACTOR:g} x {expected:g} us"
+
+
+def _far_below(results: Results) -> Iterator[str]:
+    for name, case in results.ratios.items():
+        if case.best < RATIO_FACTOR * case.reach:
+            yield f"{name}: {case.best:.2f} of the ceiling at best, less than {RATIO_FACTOR:g} x {case.reach:g}"
 
 
 def _large(facts: Mapping[str, float]) -> Iterator[str]:

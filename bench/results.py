@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.cases import CASES
+from bench.ratios import RatioResult
 
 FOLDER: Final = Path(__file__).parent / "results"
 _NUM_BATCHES: Final = 5
@@ -39,6 +40,7 @@ class Results:
     cases: dict[str, CaseResult]
     reports: dict[str, CaseResult]  # no reach: for information
     facts: dict[str, float]
+    ratios: dict[str, RatioResult] = field(default_factory=dict)
     instructions: Mapping[str, Any] = field(default_factory=dict)
     peers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 

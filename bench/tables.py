@@ -11,6 +11,7 @@ def show(results: Results) -> None:
     peers = results.peers.get("vllm", {})
     _show_times(results, peers.get("cases", {}))
     _show_peers(peers)
+    _show_ratios(results)
     print("\nfacts: " + ", ".join(f"{name} {value:.1f}" for name, value in sorted(results.facts.items())))
     _show_instructions(results.instructions)
 
@@ -24,6 +25,13 @@ def _show_times(results: Results, vllm: Mapping[str, Mapping[str, float]]) -> No
         reach = "" if case.reach_us is None else f"{case.reach_us:g}"
         numbers = f"{_number(case.p50_us):>10}{_number(case.min_us):>10}{_number(case.p50_all_us):>12}{reach:>10}"
         print(f"{name:36}{numbers}  {_verdict(case):10}{side}".rstrip())
+
+
+def _show_ratios(results: Results) -> None:
+    print(f"\n{'ratio, 1 is as fast as the ceiling':36}{'p50':>10}{'best':>10}{'':12}{'reach':>10}")
+    for name, case in results.ratios.items():
+        verdict = "" if case.ratio >= case.reach else "accepted" if case.accepted_miss else "MISSED"
+        print(f"{name:36}{case.ratio:>10.2f}{case.best:>10.2f}{'':12}{case.reach:>10g}  {verdict}".rstrip())
 
 
 def _verdict(case: CaseResult) -> str:

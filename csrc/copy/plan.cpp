@@ -30,6 +30,35 @@ void check_pairs(KVLayout const& layout, SlotArray const& slots, std::span<Block
   }
 }
 
+// Planes of one layer that lie side by side in every block: one run where they were two.
+struct Stretch {
+  std::byte* base;
+  std::size_t stride_bytes;
+  std::size_t slot_offset;
+  std::size_t num_bytes;
+  std::uint32_t layer;
+};
+
+std::vector<Stretch> stretches_of(KVLayout const& layout) {
+  std::vector<Stretch> stretches;
+  for (std::size_t p = 0; p < layout.planes().size(); ++p) {
+    Plane const& plane = layout.planes()[p];
+    if (!stretches.empty()) {
+      Stretch& last = stretches.back();
+      if (last.layer == plane.layer && last.stride_bytes == plane.stride_bytes && last.base + last.num_bytes == plane.base) {
+        last.num_bytes += plane.run_bytes;
+        continue;
+      }
+    }
+    stretches.push_back({.base = plane.base,
+                         .stride_bytes = plane.stride_bytes,
+                         .slot_offset = layout.slot_offset(p),
+                         .num_bytes = plane.run_bytes,
+                         .layer = plane.layer});
+  }
+  return stretches;
+}
+
 bool continues(Run const& last, Run const& next) noexcept {
   return last.device + last.num_bytes == next.device && last.slot + last.num_bytes == next.slot;
 }
@@ -51,24 +80,21 @@ std::shared_ptr<CopyJob> plan_copy(Direction direction, KVLayout const& layout, 
   job->pieces.reserve(num_pieces);
   job->runs.reserve(pairs.size() * layout.planes().size());
 
-  std::vector<std::uint32_t> first_plane(layout.num_layers() + 1, static_cast<std::uint32_t>(layout.planes().size()));
-  for (std::uint32_t p = first_plane.back(); p-- > 0;) first_plane[layout.planes()[p].layer] = p;
+  std::vector<Stretch> const stretches = stretches_of(layout);
+  std::vector<std::size_t> first(layout.num_layers() + 1, stretches.size());
+  for (std::size_t i = stretches.size(); i-- > 0;) first[stretches[i].layer] = i;
   auto const add_piece = [&](std::uint32_t pair, std::uint32_t layer) {
-    Piece piece{.pair = pair, .layer = layer, .first_run = static_cast<std::uint32_t>(job->runs.size()), .num_runs = 0};
     std::byte* const slot = slots.base + index_of(pairs[pair].slot) * slots.stride_bytes;
-    for (std::uint32_t p = first_plane[layer]; p < first_plane[layer + 1]; ++p) {
-      Plane const& plane = layout.planes()[p];
-      Run const run{.device = plane.base + index_of(pairs[pair].block) * plane.stride_bytes,
-                    .slot = slot + layout.slot_offset(p),
-                    .num_bytes = plane.run_bytes};
-      if (piece.num_runs > 0 && continues(job->runs.back(), run)) {
-        job->runs.back().num_bytes += run.num_bytes;
-      } else {
-        job->runs.push_back(run);
-        ++piece.num_runs;
-      }
+    job->pieces.push_back({.pair = pair,
+                           .layer = layer,
+                           .first_run = static_cast<std::uint32_t>(job->runs.size()),
+                           .num_runs = static_cast<std::uint32_t>(first[layer + 1] - first[layer])});
+    for (std::size_t i = first[layer]; i < first[layer + 1]; ++i) {
+      Stretch const& stretch = stretches[i];
+      job->runs.push_back({.device = stretch.base + index_of(pairs[pair].block) * stretch.stride_bytes,
+                           .slot = slot + stretch.slot_offset,
+                           .num_bytes = stretch.num_bytes});
     }
-    job->pieces.push_back(piece);
   };
   if (direction == Direction::kOffload) {
     for (std::uint32_t pair = 0; pair < job->num_pairs; ++pair) {

@@ -17,6 +17,9 @@ constexpr std::size_t kWord = sizeof(std::uint64_t);
 constexpr std::size_t kLine = 64;
 // Below this, what is copied is likely to be read while it is still in a cache. Measured here: from 4 KiB on, streaming stores win.
 constexpr std::size_t kWorthStreaming = 4096;
+// How far reads run ahead of the copy, because the processor's own prefetcher stops at each page. On 64 KiB runs one thread went from 0.74
+// to 1.0 of memcpy (offload) and from 0.70 to 0.8 (restore) with it; 512 is worse. A prefetch past the end of a run is harmless.
+constexpr std::size_t kAhead = 2048;
 
 constexpr std::array<std::uint32_t, 256> kTable = [] {
   std::array<std::uint32_t, 256> table{};
@@ -107,6 +110,7 @@ template <bool kStreams>
   std::size_t i = 0;
   for (; i + kLine <= num_bytes; i += kLine) {
     std::byte const* line = source + i;
+    _mm_prefetch(reinterpret_cast<char const*>(line + kAhead), _MM_HINT_T0);
     __m256i const low = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(line));
     __m256i const high = _mm256_loadu_si256(reinterpret_cast<__m256i const*>(line + 32));
     auto* const out = reinterpret_cast<__m256i*>(target + i);

@@ -222,7 +222,7 @@ BUGS = (
     ),
     Bug(
         "a_copy_from_the_wrong_block",
-        (Edit(PLAN, "index_of(pairs[pair].block) * plane", "index_of(pairs[0].block) * plane"),),
+        (Edit(PLAN, "index_of(pairs[pair].block) * stretch", "index_of(pairs[0].block) * stretch"),),
         "tests/model/test_copies.py::test_out_and_back",
     ),
     Bug(
@@ -230,8 +230,8 @@ BUGS = (
         (
             Edit(
                 PLAN,
-                "Plane const& plane = layout.planes()[p];",
-                "Plane const& plane = layout.planes()[first_plane[layer] + first_plane[layer + 1] - 1 - p];",
+                ".slot = slot + stretch.slot_offset",
+                ".slot = slot + stretches[first[layer] + first[layer + 1] - 1 - i].slot_offset",
             ),
         ),
         "tests/unit/test_core_copies.py::test_a_slot_holds_layer_by_layer_keys_before_values",
@@ -243,7 +243,21 @@ BUGS = (
     ),
     Bug(
         "a_disk_block_not_verified",
-        (Edit(DISK_TIER, ' and checksum(into).to_bytes(8, "little") == row[0]', ""),),
+        (Edit(DISK_TIER, ' and whole.result().to_bytes(8, "little") == row[0]', ""),),
         RUNTIME_TESTS + "test_disk_tier.py::TestDamage::test_a_flipped_bit_is_found_and_hits_its_block_only[5000]",
+    ),
+    Bug(
+        "a_disk_block_named_before_it_is_written",
+        (
+            Edit(DISK_TIER, "        self._file.write(slot, block.data)\n", ""),
+            Edit(
+                DISK_TIER,
+                "                self._commit(_INSERT, rows)\n",
+                "                self._commit(_INSERT, rows)\n"
+                "                for slot, _, block in fills:\n"
+                "                    self._file.write(slot, block.data)\n",
+            ),
+        ),
+        RUNTIME_TESTS + "test_disk_tier.py::TestWorld::test_a_write_that_fails_leaves_the_others",
     ),
 )

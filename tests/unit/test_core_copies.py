@@ -52,6 +52,7 @@ def test_a_ticket_is_over_when_all_bytes_are_there_and_not_before():
     device = Device(fake_backend(seed=2, max_pieces_per_poll=1))
     device.engine.offload(ids(1), ids(0))
     out = device.result()
+    assert out.state == "done"
     content = device.memory[:, :, 1].copy()
     assert np.array_equal(device.slots[0], content)
     device.memory[:, :, 1] = 0

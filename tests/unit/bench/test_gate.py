@@ -7,6 +7,7 @@ import pytest
 from bench.cases import CASES, FACT_LIMITS, INSTRUCTION_BUDGETS
 from bench.gate import regressions
 from bench.instructions.callgrind import CLAIMS, Counts
+from bench.ratios import RatioResult
 from bench.results import CaseResult, Results
 
 
@@ -34,6 +35,14 @@ def test_what_is_within_its_limits_passes():
 
 def test_a_busy_neighbour_is_no_regression():
     assert list(regressions(results(slowed={case.name: 2.5 for case in CASES}), None)) == []
+
+
+def test_a_ratio_far_below_its_reach_is_named():
+    measured = results()
+    measured.ratios["near"] = RatioResult(0.5, 0.5, 0.8, None)
+    measured.ratios["far"] = RatioResult(0.4, 0.47, 0.8, None)
+    (sentence,) = regressions(measured, None)
+    assert sentence.startswith("far: 0.47 of the ceiling")
 
 
 def test_a_slow_case_is_named():

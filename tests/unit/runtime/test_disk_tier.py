@@ -190,6 +190,16 @@ class TestDamage:
         tier = folder.open()
         assert [error_of(load(tier, number)) for number in (1, 2)] == ["checksum", "checksum"]
 
+    def test_one_bad_block_of_a_batch_is_the_only_one_that_fails(self, folder: Folder):
+        tier = folder.open()
+        tier.store([block(1), block(2), block(3)])
+        flip(folder.path / "blocks.bin", tier._file.stride_bytes + 17)
+        into = [np.zeros(SLOT_BYTES, np.uint8) for _ in range(4)]
+        loaded = tier.load_many([key_of(number) for number in (1, 2, 3, 4)], into)
+        assert [error_of(each) for each in loaded] == ["none", "checksum", "none", "missing"]
+        assert into[2].tobytes() == bytes_of(3, SLOT_BYTES).tobytes()
+        tier.table.check_invariants()
+
 
 class TestWorld:
     def test_a_second_tier_of_one_folder_is_refused(self, folder: Folder):
@@ -227,6 +237,8 @@ class TestWorld:
             tier.store([block(2)])
         assert [error_of(load(tier, number)) for number in (1, 2)] == ["none", "missing"]
         assert tier.table.counts().filling == 0
+        tier = folder.open()
+        assert [error_of(load(tier, number)) for number in (1, 2)] == ["none", "missing"]
         assert tier.store([block(2)]) == [True]
 
 
