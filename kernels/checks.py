@@ -50,8 +50,7 @@ def words_of_runs(name: str, runs: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     ContractError : not uint8, the last dimension is not contiguous, or the address, a stride or the run is not a
-        multiple
-        of 16 bytes.
+        multiple of 16 bytes.
     """
     if runs.dtype != torch.uint8:
         raise ContractError(f"{name} must be torch.uint8, the bytes of the storage; got {runs.dtype}")

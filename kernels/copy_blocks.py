@@ -5,6 +5,7 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
+
 from residentkv.kernels.checks import check_pairs, check_tensor, words_of_runs
 
 # int32 words per program: 16 bytes for each of 128 threads, four times over to keep loads in flight.
@@ -41,8 +42,7 @@ def copy_blocks(blocks: torch.Tensor, pairs: torch.Tensor) -> None:
         run_bytes multiples of 16 bytes.
     pairs : `[num_pairs, 2]` int32 on the same device: (source block, target block). REQUIRES: every block in
         [0, num_blocks); no block is named as a target twice, and none is both a source and a target, because programs
-        run
-        in any order.
+        run in any order.
 
     Raises
     ------

@@ -1,16 +1,10 @@
 """Pack blocks for offload: from layer-first paged storage into block-first contiguous slots."""
 
-from typing import Final
-
 import torch
 import triton
 import triton.language as tl
-from residentkv.kernels.checks import check_pairs, check_tensor, words_of_runs
 
-from residentkv.contract.errors import ContractError
-
-# int32 words per program: 16 bytes for each of 128 threads, four times over to keep loads in flight.
-TILE_WORDS: Final = 2048
+from residentkv.kernels.packing import launch_packing
 
 
 @triton.jit
@@ -42,12 +36,10 @@ def gather_blocks(blocks: torch.Tensor, slots: torch.Tensor, pairs: torch.Tensor
     Parameters
     ----------
     blocks : `[num_planes, num_blocks, run_bytes]` uint8, a view of the storage (layer-first); runs contiguous.
-    slots : `[num_slots, num_planes * run_bytes]` uint8 (block-first: planes in order inside a slot), rows contiguous,
-        on
-        the same device.
+    slots : `[num_slots, num_planes * run_bytes]` uint8 on the same device (block-first: planes in order inside a slot),
+        rows contiguous.
     pairs : `[num_pairs, 2]` int32 on the same device: (block, slot). REQUIRES: every block in [0, num_blocks), every
-        slot
-        in [0, num_slots), and no slot twice.
+        slot in [0, num_slots), and no slot twice.
 
     Addresses, strides and run_bytes are multiples of 16 bytes: every access moves 128 bits.
 
@@ -55,26 +47,4 @@ def gather_blocks(blocks: torch.Tensor, slots: torch.Tensor, pairs: torch.Tensor
     ------
     ContractError : a shape, stride, dtype, device or alignment differs. Nothing was launched.
     """
-    check_tensor("blocks", blocks, shape=(None, None, None), dtypes=(torch.uint8,), device=blocks.device)
-    check_tensor("slots", slots, shape=(None, None), dtypes=(torch.uint8,), device=blocks.device)
-    if slots.shape[1] != blocks.shape[0] * blocks.shape[2]:
-        raise ContractError(
-            f"a slot of {slots.shape[1]} bytes does not hold {blocks.shape[0]} planes of {blocks.shape[2]} bytes"
-        )
-    check_pairs(pairs, blocks.device)
-    words, slot_words = words_of_runs("blocks", blocks), words_of_runs("slots", slots)
-    if pairs.shape[0] == 0 or words.numel() == 0:
-        return
-    num_planes, _, run_words = words.shape
-    grid = (pairs.shape[0], num_planes, triton.cdiv(run_words, TILE_WORDS))
-    gather_blocks_kernel[grid](
-        words,
-        slot_words,
-        pairs,
-        words.stride(0),
-        words.stride(1),
-        slot_words.stride(0),
-        run_words,
-        TILE=TILE_WORDS,
-        enable_fp_fusion=False,
-    )
+    launch_packing(gather_blocks_kernel, blocks, slots, pairs)

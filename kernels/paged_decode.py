@@ -4,9 +4,8 @@ Note [Split and reduce]
 Rationale: a decode has one query per request, so a batch alone gives too few programs to fill a device with a long
 context. Approach: the context is cut into splits that are computed by programs of their own; each leaves its softmax
 average and the logarithm of its weight sum, and a second kernel combines them. Limitations: the reduction is launched
-for
-one split too, which costs a launch and keeps one path. Source: Flash-Decoding (Dao, Haziza, Massa, Sizov, 2023); online
-softmax, arXiv 1805.02867.
+for one split too, which costs a launch and keeps one path; fp8 storage multiplied in float32 spills registers (248 to
+336 bytes a thread). Source: Flash-Decoding (Dao, Haziza, Massa, Sizov, 2023); online softmax, arXiv 1805.02867.
 """
 
 from dataclasses import dataclass, field
@@ -15,11 +14,11 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
+
+from residentkv.contract.errors import ContractError
 from residentkv.kernels.checks import check_contiguous, check_last_contiguous, check_tensor
 from residentkv.kernels.fp8_codec import decode_fp8
 from residentkv.kernels.reshape_and_cache import FP8_MANTISSA, PLAIN_DTYPES, FP8Scales
-
-from residentkv.contract.errors import ContractError
 
 TILE_TOKENS: Final = 32  # keys per iteration
 MIN_DOT: Final = 16  # tl.dot takes no smaller side; fewer query heads are padded
@@ -172,11 +171,9 @@ def paged_decode(
     Parameters
     ----------
     query : `[batch, num_heads, head_dim]` float32, float16 or bfloat16; last dimension contiguous; num_heads a
-        multiple of
-        num_kv_heads, heads of one group adjacent.
+        multiple of num_kv_heads, heads of one group adjacent.
     key_blocks, value_blocks : `[num_blocks, block_size, num_kv_heads, head_dim]`, equal strides, last dimension
-        contiguous;
-        dtype of `query`, or float8_e4m3fn or float8_e5m2. HND storage is passed as `blocks.transpose(1, 2)`.
+        contiguous; dtype of `query`, or float8_e4m3fn or float8_e5m2. HND: pass `blocks.transpose(1, 2)`.
     block_table : `[batch, max_blocks]` int32, last dimension contiguous. Entries past a context are not read. REQUIRES:
         others in [0, num_blocks).
     context_lens : `[batch]` int32, tokens of each request, the query's own included. REQUIRES: in

@@ -30,9 +30,7 @@ class Compiled:
 
 
 def compile_kernel(kernel, architecture: int, types: Mapping[str, str], constants: Mapping[str, object]) -> Compiled:
-    """`types` by argument, as Triton writes them; an argument whose type ends in `:16` is divisible by 16, as the
-    launch
-    finds out for pointers and sizes by itself."""
+    """`types` by argument, as Triton writes them; one ending in `:16` is divisible by 16, which a launch finds out."""
     signature = {name: types[name].removesuffix(":16") if name in types else "constexpr" for name in kernel.arg_names}
     divisible = {
         (index,): [["tt.divisibility", 16]]

@@ -5,12 +5,12 @@ import pytest
 pytest.importorskip("triton")
 
 import triton.language as tl
+
 from residentkv.kernels.copy_blocks import TILE_WORDS, copy_blocks_kernel
 from residentkv.kernels.gather_blocks import gather_blocks_kernel
 from residentkv.kernels.paged_decode import TILE_TOKENS, paged_decode_kernel, reduce_splits_kernel
 from residentkv.kernels.reshape_and_cache import reshape_and_cache_kernel
 from residentkv.kernels.scatter_blocks import scatter_blocks_kernel
-
 from tests.kernels.compilation import ARCHITECTURES, compile_kernel
 
 pytestmark = pytest.mark.parametrize("architecture", ARCHITECTURES)

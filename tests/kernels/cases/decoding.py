@@ -3,10 +3,10 @@
 import pytest
 import torch
 import triton
-from residentkv.kernels.paged_decode import DecodeOptions, paged_decode
-from residentkv.kernels.reshape_and_cache import FP8Scales
 
 from residentkv.contract.errors import ContractError
+from residentkv.kernels.paged_decode import DecodeOptions, paged_decode
+from residentkv.kernels.reshape_and_cache import FP8Scales
 from tests.kernels import reference
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)

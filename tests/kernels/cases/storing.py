@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from residentkv.kernels.reshape_and_cache import FP8Scales, reshape_and_cache
 
 from residentkv.contract.errors import ContractError
+from residentkv.kernels.reshape_and_cache import FP8Scales, reshape_and_cache
 from tests.kernels import reference
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -13,8 +13,7 @@ BLOCKS, BLOCK_SIZE = 5, 4
 
 
 def empty_blocks(num_heads: int, head_dim: int, dtype: torch.dtype, layout: str, device: torch.device) -> torch.Tensor:
-    """Blocks in the logical order, of NHD or HND storage, filled with bytes that must survive where nothing is
-    stored."""
+    """Blocks in the logical order, of NHD or HND storage, full of bytes that survive where nothing is stored."""
     inner = (BLOCK_SIZE, num_heads) if layout == "NHD" else (num_heads, BLOCK_SIZE)
     blocks = torch.full((BLOCKS, *inner, head_dim * dtype.itemsize), 0x2A, dtype=torch.uint8, device=device).view(dtype)
     return blocks if layout == "NHD" else blocks.transpose(1, 2)
