@@ -36,7 +36,7 @@ class Admission:
         if failed and request.row < 0:  # one that was admitted before is never refused
             return self._desk.refuse_for(failed, self._demand(request), wants_reuse=request.wants_reuse)
         while True:
-            if self._claims.expire_crossed(0, 0):
+            if self._claims.expire_crossed(1, 0):
                 continue
             demand = self._demand(request)
             waiting = self._restore(demand)
@@ -44,7 +44,7 @@ class Admission:
             if waiting and verdict.fits:
                 verdict = replace(verdict, action=ArbiterAction.DEFER_ACTIVE)
             if verdict.fits:
-                if self._claims.expire_crossed(0, verdict.new_blocks):
+                if self._claims.expire_crossed(1, verdict.new_blocks):
                     continue
                 return self._occupy(request, demand, verdict, done)
             if self._claims.expire_due():

@@ -133,7 +133,10 @@ class ClaimDesk:
         return self._expire([claim for claim in self if claim.deadline.is_past(self.now())])
 
     def expire_crossed(self, num_steps: int, num_allocations: int) -> bool:
-        """Expire the claims that a call of so many steps and allocations would outlast; say whether there were any."""
+        """Expire the claims that a call of so many steps and allocations would outlast; say whether there were any.
+
+        Whoever asks for room asks for the next step.
+        """
         now = self.now()
         then = Moment(now.steps + num_steps, now.allocations + num_allocations, now.nanoseconds)
         due = [(crossed, claim.number, claim) for claim in self if (crossed := claim.deadline.crossed(then))]
