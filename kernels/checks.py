@@ -49,7 +49,8 @@ def words_of_runs(name: str, runs: torch.Tensor) -> torch.Tensor:
 
     Raises
     ------
-    ContractError : not uint8, the last dimension is not contiguous, or the address, a stride or the run is not a multiple
+    ContractError : not uint8, the last dimension is not contiguous, or the address, a stride or the run is not a
+        multiple
         of 16 bytes.
     """
     if runs.dtype != torch.uint8:

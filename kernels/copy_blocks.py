@@ -5,7 +5,6 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
-
 from residentkv.kernels.checks import check_pairs, check_tensor, words_of_runs
 
 # int32 words per program: 16 bytes for each of 128 threads, four times over to keep loads in flight.
@@ -41,7 +40,8 @@ def copy_blocks(blocks: torch.Tensor, pairs: torch.Tensor) -> None:
     blocks : `[num_planes, num_blocks, run_bytes]` uint8, a view of the storage; runs contiguous, address, strides and
         run_bytes multiples of 16 bytes.
     pairs : `[num_pairs, 2]` int32 on the same device: (source block, target block). REQUIRES: every block in
-        [0, num_blocks); no block is named as a target twice, and none is both a source and a target, because programs run
+        [0, num_blocks); no block is named as a target twice, and none is both a source and a target, because programs
+        run
         in any order.
 
     Raises
@@ -55,4 +55,6 @@ def copy_blocks(blocks: torch.Tensor, pairs: torch.Tensor) -> None:
         return
     num_planes, _, run_words = words.shape
     grid = (pairs.shape[0], num_planes, triton.cdiv(run_words, TILE_WORDS))
-    copy_blocks_kernel[grid](words, pairs, words.stride(0), words.stride(1), run_words, TILE=TILE_WORDS)
+    copy_blocks_kernel[grid](
+        words, pairs, words.stride(0), words.stride(1), run_words, TILE=TILE_WORDS, enable_fp_fusion=False
+    )

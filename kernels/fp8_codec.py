@@ -11,7 +11,7 @@ import triton.language as tl
 
 @triton.jit
 def encode_fp8(x, MANTISSA: tl.constexpr):
-    """float32 to the stored uint8: nearest even, the largest finite value for overflow and infinities, NaN stays NaN."""
+    """float32 to the stored uint8: nearest even, largest finite value for overflow and infinities, NaN stays NaN."""
     SHIFT: tl.constexpr = 23 - MANTISSA
     BIAS: tl.constexpr = 7 if MANTISSA == 3 else 15
     LARGEST: tl.constexpr = 0x7E if MANTISSA == 3 else 0x7B
@@ -31,7 +31,7 @@ def encode_fp8(x, MANTISSA: tl.constexpr):
 
 @triton.jit
 def decode_fp8(stored, MANTISSA: tl.constexpr):
-    """Stored uint8 to float32, exactly. Both formats are float16 with other bits missing, and float16 has subnormals."""
+    """Stored uint8 to float32, exactly: both formats are float16 with bits missing, and float16 has subnormals."""
     code = stored.to(tl.int32)
     if MANTISSA == 2:
         return (code << 8).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)

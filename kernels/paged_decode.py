@@ -3,7 +3,8 @@
 Note [Split and reduce]
 Rationale: a decode has one query per request, so a batch alone gives too few programs to fill a device with a long
 context. Approach: the context is cut into splits that are computed by programs of their own; each leaves its softmax
-average and the logarithm of its weight sum, and a second kernel combines them. Limitations: the reduction is launched for
+average and the logarithm of its weight sum, and a second kernel combines them. Limitations: the reduction is launched
+for
 one split too, which costs a launch and keeps one path. Source: Flash-Decoding (Dao, Haziza, Massa, Sizov, 2023); online
 softmax, arXiv 1805.02867.
 """
@@ -14,11 +15,11 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
-
-from residentkv.contract.errors import ContractError
 from residentkv.kernels.checks import check_contiguous, check_last_contiguous, check_tensor
 from residentkv.kernels.fp8_codec import decode_fp8
 from residentkv.kernels.reshape_and_cache import FP8_MANTISSA, PLAIN_DTYPES, FP8Scales
+
+from residentkv.contract.errors import ContractError
 
 TILE_TOKENS: Final = 32  # keys per iteration
 MIN_DOT: Final = 16  # tl.dot takes no smaller side; fewer query heads are padded
@@ -170,9 +171,11 @@ def paged_decode(
 
     Parameters
     ----------
-    query : `[batch, num_heads, head_dim]` float32, float16 or bfloat16; last dimension contiguous; num_heads a multiple of
+    query : `[batch, num_heads, head_dim]` float32, float16 or bfloat16; last dimension contiguous; num_heads a
+        multiple of
         num_kv_heads, heads of one group adjacent.
-    key_blocks, value_blocks : `[num_blocks, block_size, num_kv_heads, head_dim]`, equal strides, last dimension contiguous;
+    key_blocks, value_blocks : `[num_blocks, block_size, num_kv_heads, head_dim]`, equal strides, last dimension
+        contiguous;
         dtype of `query`, or float8_e4m3fn or float8_e5m2. HND storage is passed as `blocks.transpose(1, 2)`.
     block_table : `[batch, max_blocks]` int32, last dimension contiguous. Entries past a context are not read. REQUIRES:
         others in [0, num_blocks).
@@ -227,6 +230,7 @@ def paged_decode(
         TILE=TILE_TOKENS,
         MANTISSA=mantissa,
         DOT_DTYPE=dot_dtype(query.dtype),
+        enable_fp_fusion=True,
     )
     reduce_splits_kernel[(batch * num_heads,)](
         partial,
@@ -237,12 +241,13 @@ def paged_decode(
         head_dim,
         SPLITS=triton.next_power_of_2(num_splits),
         DIM=triton.next_power_of_2(head_dim),
+        enable_fp_fusion=True,
     )
     return output
 
 
 def dot_dtype(compute: torch.dtype) -> tl.dtype:
-    """What tl.dot multiplies: the compute dtype; float32 in Triton's interpreter, which multiplies bfloat16 as raw bits."""
+    """What tl.dot multiplies: the compute dtype; float32 in the interpreter, which multiplies bfloat16 as raw bits."""
     return tl.float32 if triton.knobs.runtime.interpret else _TL_DTYPES[compute]
 
 

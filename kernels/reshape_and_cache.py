@@ -6,10 +6,10 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
-
-from residentkv.contract.errors import ContractError
 from residentkv.kernels.checks import check_last_contiguous, check_tensor
 from residentkv.kernels.fp8_codec import encode_fp8
+
+from residentkv.contract.errors import ContractError
 
 PLAIN_DTYPES: Final = (torch.float32, torch.float16, torch.bfloat16)
 # Mantissa bits name the format for the codec.
@@ -99,7 +99,8 @@ def reshape_and_cache(
     Parameters
     ----------
     keys, values : `[num_tokens, num_kv_heads, head_dim]` float32, float16 or bfloat16; last dimension contiguous.
-    key_blocks, value_blocks : `[num_blocks, block_size, num_kv_heads, head_dim]`, equal strides, last dimension contiguous;
+    key_blocks, value_blocks : `[num_blocks, block_size, num_kv_heads, head_dim]`, equal strides, last dimension
+        contiguous;
         dtype of `keys`, or float8_e4m3fn or float8_e5m2. HND storage is passed as `blocks.transpose(1, 2)`.
     slots : `[num_tokens]` int64, contiguous. -1 is padding and stores nothing. REQUIRES: others distinct and in
         [0, num_blocks * block_size); one outside stores nothing.
@@ -161,4 +162,5 @@ def reshape_and_cache(
         HEADS=heads,
         DIM=dim,
         MANTISSA=FP8_MANTISSA.get(stored, 0),
+        enable_fp_fusion=False,  # rounded where the source says, so that the bits are the reference's
     )

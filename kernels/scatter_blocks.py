@@ -5,9 +5,9 @@ from typing import Final
 import torch
 import triton
 import triton.language as tl
+from residentkv.kernels.checks import check_pairs, check_tensor, words_of_runs
 
 from residentkv.contract.errors import ContractError
-from residentkv.kernels.checks import check_pairs, check_tensor, words_of_runs
 
 # int32 words per program: 16 bytes for each of 128 threads, four times over to keep loads in flight.
 TILE_WORDS: Final = 2048
@@ -42,9 +42,11 @@ def scatter_blocks(blocks: torch.Tensor, slots: torch.Tensor, pairs: torch.Tenso
     Parameters
     ----------
     blocks : `[num_planes, num_blocks, run_bytes]` uint8, a view of the storage (layer-first); runs contiguous.
-    slots : `[num_slots, num_planes * run_bytes]` uint8 (block-first: planes in order inside a slot), rows contiguous, on
+    slots : `[num_slots, num_planes * run_bytes]` uint8 (block-first: planes in order inside a slot), rows contiguous,
+        on
         the same device.
-    pairs : `[num_pairs, 2]` int32 on the same device: (block, slot). REQUIRES: every block in [0, num_blocks), every slot
+    pairs : `[num_pairs, 2]` int32 on the same device: (block, slot). REQUIRES: every block in [0, num_blocks), every
+        slot
         in [0, num_slots), and no block twice.
 
     Addresses, strides and run_bytes are multiples of 16 bytes: every access moves 128 bits.
@@ -74,4 +76,5 @@ def scatter_blocks(blocks: torch.Tensor, slots: torch.Tensor, pairs: torch.Tenso
         slot_words.stride(0),
         run_words,
         TILE=TILE_WORDS,
+        enable_fp_fusion=False,
     )

@@ -18,7 +18,7 @@ MAX_FILE_LINES: Final = 400  # a file this long usually holds two concepts
 MAX_TEST_LINES: Final = 600  # of tests of one file
 
 TEXT_SUFFIXES: Final = frozenset(MAX_COLUMNS) | {".pyi", ".md", ".toml", ".txt", ".json", ".yaml", ".svg", ""}
-SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", "build", "dist", "results", "__pycache__"})
+SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", ".venv-vllm", "build", "dist", "results", "__pycache__"})
 
 # What a native layer may include, besides itself and the standard library; csrc/CMakeLists.txt says so too.
 LAYERS: Final[Mapping[str, frozenset[str]]] = {
@@ -28,6 +28,7 @@ LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "device": frozenset({"core"}),
     "copy": frozenset({"core", "device"}),
     "tier": frozenset({"core", "device", "copy"}),
+    "cuda": frozenset({"core"}),
     "manager": frozenset({"core", "alloc", "prefix"}),
     "bindings": frozenset({"core", "alloc", "prefix", "device", "copy", "tier", "manager"}),
 }

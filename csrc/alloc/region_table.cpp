@@ -38,6 +38,13 @@ NodeHold& RegionTable::unname(NodeId node, ClaimId claim, ClaimMode mode) {
   return *hold;
 }
 
+NodeHold& RegionTable::rename(NodeId node, Region const& region, ClaimMode to) {
+  NodeHold& hold = unname(node, region.claim, region.mode);
+  ++hold.count(to);
+  hold.last_claim = region.claim;
+  return hold;
+}
+
 void RegionTable::anchor(NodeId node, ClaimId claim) {
   std::vector<ClaimId>& anchored = hold(node)->anchored;
   anchored.insert(std::ranges::upper_bound(anchored, claim), claim);
@@ -90,7 +97,7 @@ void RegionTable::check() const {
     NodeHold const& hold = holds_[i];
     if (hold.node == kNoNode) continue;
     RKV_INVARIANT(hold.num_protecting == counted[i].num_protecting && hold.num_soft == counted[i].num_soft &&
-                      hold.num_best_effort == counted[i].num_best_effort,
+                      hold.num_best_effort == counted[i].num_best_effort && hold.num_away == counted[i].num_away,
                   "INV-6: node ", index_of(hold.node), " miscounts the claims that name it");
     RKV_INVARIANT(hold.is_named() || hold.ended_claim != kNoClaim, "INV-6: node ", index_of(hold.node), " is held for nobody");
   }

@@ -22,17 +22,20 @@ enum class ClaimMode : std::uint8_t {
   kProtecting,  // hard_protected, offloadable, demotable, expiring: exempt from eviction
   kSoft,        // soft_priority: evicted after everything unclaimed
   kBestEffort,  // best_effort: watched, not protected
+  kAway,        // offloaded: owed from a tier; nothing on the device is protected or reserved for it
 };
 
 struct Region {
   ClaimId claim = kNoClaim;
   ClaimMode mode = ClaimMode::kProtecting;
-  bool predicate_true = false;
+  bool predicate_true = false;  // never while away or being restored
+  CopyId copy = kNoCopy;        // the offload or restore in flight
   std::uint32_t predicate_start = 0;
   std::uint32_t predicate_end = 0;  // the predicate needs positions [predicate_start, predicate_end)
   std::vector<NodeId> nodes;        // the footprint, by position
 
   [[nodiscard]] NodeId anchor() const noexcept { return nodes[predicate_end - 1]; }
+  [[nodiscard]] bool is_restoring() const noexcept { return mode == ClaimMode::kProtecting && !predicate_true && copy != kNoCopy; }
 };
 
 struct NodeHold {
@@ -40,7 +43,8 @@ struct NodeHold {
   std::uint32_t num_protecting = 0;
   std::uint32_t num_soft = 0;
   std::uint32_t num_best_effort = 0;
-  RowId filler = kNoRow;           // the request that is computing this planned node out of its reservation
+  std::uint32_t num_away = 0;
+  RowId filler = kNoRow;           // who computes this planned node out of its reservation: a request's row, or kRestorer
   ClaimId last_claim = kNoClaim;   // the latest to name the node: whom per-block events name
   ClaimId ended_claim = kNoClaim;  // named it last and ended: whom a later loss is reported to
   std::vector<ClaimId> anchored;   // in acceptance order
@@ -51,10 +55,20 @@ struct NodeHold {
   bool blocks_union = false;
   bool blocks_available = false;
 
-  [[nodiscard]] bool is_named() const noexcept { return num_protecting + num_soft + num_best_effort > 0; }
+  [[nodiscard]] bool is_named() const noexcept { return num_protecting + num_soft + num_best_effort + num_away > 0; }
   [[nodiscard]] bool is_protected() const noexcept { return num_protecting > 0; }
   [[nodiscard]] std::uint32_t& count(ClaimMode mode) noexcept {
-    return mode == ClaimMode::kProtecting ? num_protecting : mode == ClaimMode::kSoft ? num_soft : num_best_effort;
+    switch (mode) {
+      case ClaimMode::kProtecting:
+        return num_protecting;
+      case ClaimMode::kSoft:
+        return num_soft;
+      case ClaimMode::kBestEffort:
+        return num_best_effort;
+      case ClaimMode::kAway:
+        break;
+    }
+    return num_away;
   }
 };
 
@@ -70,6 +84,8 @@ class RegionTable {
   // One region more, or less, names the node.
   NodeHold& name(NodeId node, Region const& region);
   NodeHold& unname(NodeId node, ClaimId claim, ClaimMode mode);
+  // The region names the node in another mode from now on; the caller changes region.mode after its last node.
+  NodeHold& rename(NodeId node, Region const& region, ClaimMode to);
   // Watches `node` for the claim's predicate.  REQUIRES: named by it.  O(claims anchored there).
   void anchor(NodeId node, ClaimId claim);
   void unanchor(NodeId node, ClaimId claim);

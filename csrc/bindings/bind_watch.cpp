@@ -7,7 +7,7 @@ namespace {
 struct Counts {
   std::uint64_t usable, free, cached, active, resident_idle, resident_active, reserved, filling, protected_, num_claims, num_requests,
       num_preempted, num_steps_planned, num_steps_in_flight, num_allocations, num_evictions, num_nodes, num_query_tokens, num_hit_tokens,
-      num_pending_events, metadata_bytes;
+      num_pending_events, num_copies, metadata_bytes;
 };
 
 Counts counts(ManagerHandle& handle) {
@@ -36,6 +36,7 @@ Counts counts(ManagerHandle& handle) {
     counts.num_query_tokens = manager.num_query_tokens();
     counts.num_hit_tokens = manager.num_hit_tokens();
     counts.num_pending_events = ledger.events().num_pending();
+    counts.num_copies = manager.num_copies();
     counts.metadata_bytes = manager.metadata_bytes();
     return counts;
   });
@@ -90,6 +91,7 @@ void bind_watch(py::module_& module, py::class_<ManagerHandle>& manager) {
       .def_readonly("num_query_tokens", &Counts::num_query_tokens)
       .def_readonly("num_hit_tokens", &Counts::num_hit_tokens)
       .def_readonly("num_pending_events", &Counts::num_pending_events)
+      .def_readonly("num_copies", &Counts::num_copies)
       .def_readonly("metadata_bytes", &Counts::metadata_bytes);
   manager.def("counts", &counts);
   manager.def("block_states", &block_states);

@@ -62,6 +62,7 @@ EventKind event_kind(std::string const& name);  // THROWS: ContractError for an 
 void bind_requests(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_steps(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_claims(py::module_& module, py::class_<ManagerHandle>& manager);
+void bind_offload(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_events(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_watch(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_copy(py::module_& module);

@@ -42,6 +42,7 @@ PYBIND11_MODULE(_core, module) {
   bind_requests(module, manager);
   bind_steps(module, manager);
   bind_claims(module, manager);
+  bind_offload(module, manager);
   bind_events(module, manager);
   bind_watch(module, manager);
   bind_copy(module);

@@ -21,6 +21,11 @@ enum class EventKind : std::uint16_t {
   kClaimExpired,
   kClaimReleased,
   kBlockLostAfterRelease,
+  kClaimOffloaded,
+  kClaimRestoreRequired,
+  kClaimRestored,
+  kClaimReuseAfterRestore,
+  kClaimRestorationFailed,
   kRequestAdmitted,
   kRequestDeferred,
   kRequestRefused,
@@ -29,7 +34,7 @@ enum class EventKind : std::uint16_t {
   kVictimSelected,
 };
 
-inline constexpr std::array<std::string_view, 17> kEventNames{
+inline constexpr std::array<std::string_view, 22> kEventNames{
     "resident_claim_submitted",
     "resident_claim_accepted",
     "resident_claim_rejected",
@@ -41,6 +46,11 @@ inline constexpr std::array<std::string_view, 17> kEventNames{
     "resident_claim_expired",
     "resident_claim_released",
     "resident_claim_block_lost_after_release",
+    "resident_claim_offloaded",
+    "resident_claim_restore_required",
+    "resident_claim_restored",
+    "resident_claim_reuse_after_restore",
+    "resident_claim_restoration_failed",
     "active_request_admitted",
     "active_request_deferred",
     "active_request_refused",
@@ -49,9 +59,10 @@ inline constexpr std::array<std::string_view, 17> kEventNames{
     "allocation_victim_selected",
 };
 
-// Why a block was chosen as a victim: the weakest kind of content goes first.
-enum class VictimReason : std::uint16_t { kUnclaimedLru, kBestEffortLru, kSoftPriorityLru };
-inline constexpr std::array<std::string_view, 3> kVictimReasonNames{"unclaimed_lru", "best_effort_lru", "soft_priority_lru"};
+// Why a block was chosen as a victim: the weakest kind of content goes first. What follows an offloaded block can not be reached any more.
+enum class VictimReason : std::uint16_t { kUnclaimedLru, kBestEffortLru, kSoftPriorityLru, kFollowsOffloaded };
+inline constexpr std::array<std::string_view, 4> kVictimReasonNames{"unclaimed_lru", "best_effort_lru", "soft_priority_lru",
+                                                                    "follows_offloaded"};
 
 // 56 bytes; the layout is read by Python as a structured array (bindings/bind_events.cpp names every field).
 struct EventRecord {

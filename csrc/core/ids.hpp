@@ -13,6 +13,7 @@ enum class RootId : std::uint32_t {};      // the caller's number of one cache i
 enum class RowId : std::uint32_t {};       // one request's row of the block tables
 enum class StepId : std::uint64_t {};      // planned steps; ids grow
 enum class RequestKey : std::uint64_t {};  // the caller's number of one request, echoed in events
+enum class CopyId : std::uint32_t {};      // blocks held for one offload or restore; never reused
 enum class SlotId : std::uint32_t {};      // one block's place in a tier
 enum class TicketId : std::uint64_t {};    // one submitted copy; never reused
 enum class ExtraId : std::uint32_t {};     // an interned extra key; 0 is "no extra key"
@@ -21,6 +22,8 @@ inline constexpr BlockId kNoBlock{UINT32_MAX};
 inline constexpr NodeId kNoNode{UINT32_MAX};
 inline constexpr ClaimId kNoClaim{UINT32_MAX};
 inline constexpr RowId kNoRow{UINT32_MAX};
+inline constexpr RowId kRestorer{UINT32_MAX - 1};  // stands where a row fills a planned node: a restore does
+inline constexpr CopyId kNoCopy{UINT32_MAX};
 inline constexpr SlotId kNoSlot{UINT32_MAX};
 inline constexpr RequestKey kNoRequest{UINT64_MAX};
 inline constexpr ExtraId kNoExtra{0};

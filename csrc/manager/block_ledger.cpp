@@ -120,7 +120,7 @@ void BlockLedger::back(NodeId node, NodeHold* hold, BlockId block, RequestKey re
   if (events_.wants_block_events()) record_block(EventKind::kBlockMaterialized, naming_claim(*hold), node, block, request);
   for (ClaimId const claim : hold->anchored) {
     Region& region = *regions_.find(claim);
-    if (region.predicate_true) continue;
+    if (region.predicate_true || region.mode == ClaimMode::kAway || region.is_restoring()) continue;
     region.predicate_true = true;
     notices_.push_back({.claim = claim, .kind = EventKind::kClaimMaterialized});
     record_claim(EventKind::kClaimMaterialized, region, survival(region), request);
@@ -208,16 +208,7 @@ void BlockLedger::release_region(ClaimId claim, AfterEnd after, std::vector<Fill
 void BlockLedger::unname(NodeId node, ClaimId claim, ClaimMode mode, AfterEnd after, std::vector<Filling>& stopped) {
   NodeHold& hold = regions_.unname(node, claim, mode);
   BlockId const block = index_.block(node);
-  if (mode == ClaimMode::kProtecting && !hold.is_protected()) {
-    --num_protected_;
-    if (block == kNoBlock && hold.filler != kNoRow) {
-      stopped.push_back({.node = node, .row = hold.filler});
-      hold.filler = kNoRow;
-      --num_filling_;
-    } else if (block == kNoBlock) {
-      claims_reservation_.forfeit(1);
-    }
-  }
+  if (mode == ClaimMode::kProtecting) end_protection(node, hold, stopped);
   if (block != kNoBlock && pool_.retention(block) != retention_of(&hold)) pool_.set_retention(block, retention_of(&hold));
   if (hold.is_named()) return;
   if (is_backed(node) && after == AfterEnd::kReportLosses && events_.wants_block_events()) {
@@ -226,6 +217,20 @@ void BlockLedger::unname(NodeId node, ClaimId claim, ClaimMode mode, AfterEnd af
   }
   regions_.drop_hold(node);
   forget_upwards(node);
+}
+
+// One protecting claim less names the node. After the last one, it is neither in P nor reserved, and nobody fills it for the claims.
+void BlockLedger::end_protection(NodeId node, NodeHold& hold, std::vector<Filling>& stopped) {
+  if (hold.is_protected()) return;
+  --num_protected_;
+  if (is_backed(node)) return;
+  if (hold.filler == kNoRow) {
+    claims_reservation_.forfeit(1);
+    return;
+  }
+  stopped.push_back({.node = node, .row = hold.filler});
+  hold.filler = kNoRow;
+  --num_filling_;
 }
 
 void BlockLedger::forget_upwards(NodeId node) {

@@ -20,6 +20,7 @@
 #include "alloc/region_table.hpp"
 #include "core/event_log.hpp"
 #include "core/ids.hpp"
+#include "manager/copy_holds.hpp"
 #include "prefix/prefix_index.hpp"
 
 namespace residentkv {
@@ -126,6 +127,28 @@ class BlockLedger {
   [[nodiscard]] Survival survival(Region const& region) const;
   [[nodiscard]] std::vector<ClaimNotice> take_notices() { return std::exchange(notices_, {}); }
 
+  // --- offload and restore (block_ledger_offload.cpp) ---
+  static constexpr std::uint16_t kOffloadedCause = UINT16_MAX;  // of a harm: a block this claim needed left with an offloaded claim
+  // First footprint block that would leave the device if the claim were offloaded now: not computed, or idle and protected by it alone.
+  [[nodiscard]] std::uint32_t first_leaving(Region const& region) const;
+  // Records the offload (returns the event's sequence number), then P loses the claim's nodes and its leaving blocks become free. REQUIRES:
+  // predicate true, a predicate block leaves, no copy holds the region's blocks.  O(footprint + claims), O(nodes) if other content follows
+  // the leaving blocks.
+  std::uint64_t offload(ClaimId claim, std::vector<Filling>& stopped);
+  // Records that the claim has to come back, protects the nodes again and takes blocks for the missing ones of the first `num_restorable`.
+  // REQUIRES: away, the caller found room, nobody fills one of these nodes.  O(footprint).
+  struct Return {
+    std::uint64_t sequence;  // of the event
+    std::vector<HeldCopy::Entry> entries;
+  };
+  [[nodiscard]] Return come_back(Region& region, std::uint32_t num_restorable);
+  // Commits the first `num_good` positions like filled nodes and ends the copy's holds. Records `restored` and returns its
+  // sequence number if that makes the predicate true; otherwise 0, and the claim, if it still waits, is away again.  O(footprint).
+  std::uint64_t settle_restore(ClaimId claim, HeldCopy const& copy, std::uint32_t num_good, std::vector<Filling>& stopped);
+  void drop_copy(HeldCopy const& copy);
+  // A claim whose offloaded content can not be had any more.  REQUIRES: away or restoring.  O(footprint).
+  std::uint64_t end_in_harm(ClaimId claim, std::uint16_t cause, std::vector<Filling>& stopped);
+
   // --- faults ---
   // Declares nodes bad: they and their descendants are forgotten and their blocks freed; materialized claims that reach past a bad position
   // are harmed, the others plan their lost nodes anew (Note [Invalidation]).  `lost`: with_descendants(bad).  REQUIRES: nobody holds the
@@ -144,6 +167,10 @@ class BlockLedger {
   void back(NodeId node, NodeHold* hold, BlockId block, RequestKey request);
   void harm(Region& region, RequestKey request, std::uint16_t cause, Survival after);
   void protect(NodeId node, RowId filler);
+  void end_protection(NodeId node, NodeHold& hold, std::vector<Filling>& stopped);
+  void evict_behind(Region const& region, std::uint32_t first);
+  void evict_follower(NodeId node);
+  void leave(Region& region, std::uint32_t first_free, std::vector<Filling>& stopped);
   enum class AfterEnd : std::uint8_t { kReportLosses, kForget };  // of blocks the claim had, should they be evicted later
   void release_region(ClaimId claim, AfterEnd after, std::vector<Filling>& stopped);
   void unname(NodeId node, ClaimId claim, ClaimMode mode, AfterEnd after, std::vector<Filling>& stopped);

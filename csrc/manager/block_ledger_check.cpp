@@ -51,6 +51,10 @@ void BlockLedger::check() const {
   RKV_INVARIANT(num_reserved == claims_reservation_.remaining(), "INV-4: ", num_reserved, " planned nodes, ",
                 claims_reservation_.remaining(), " reserved");
   for (auto const& [claim, region] : regions_.all()) {
+    if (region.mode == ClaimMode::kAway || region.is_restoring()) {
+      RKV_INVARIANT(!region.predicate_true, "INV-11: claim ", index_of(claim), " is away and materialized");
+      continue;
+    }
     bool computed = true;
     for (std::uint32_t i = region.predicate_start; i < region.predicate_end; ++i) {
       computed = computed && is_backed(region.nodes[i]);

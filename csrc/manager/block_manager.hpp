@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "manager/block_ledger.hpp"
+#include "manager/copy_holds.hpp"
 #include "manager/decision.hpp"
 #include "manager/request_table.hpp"
 #include "manager/step_buffers.hpp"
@@ -87,6 +88,19 @@ struct ClaimAnswer {
   std::uint32_t largest_union_blocks = 0;         // max over admitted r of |P u c u A(r)|; at least |P u c|
 };
 
+enum class RestoreOutcome : std::uint8_t {
+  kStarted,
+  kNoRoom,       // P u c would not fit as acceptance demands (contract.md section 2)
+  kBusy,         // somebody computes or restores a missing node: it will be there, or ask again
+  kDeadlineDue,  // nothing decided: a claim's deadline has to be dealt with first
+};
+
+struct RestoreAnswer {
+  RestoreOutcome outcome = RestoreOutcome::kStarted;
+  CopyId copy = kNoCopy;
+  std::uint64_t sequence = 0;  // of the event that says the claim has to come back
+};
+
 class BlockManager {
  public:
   struct Options {
@@ -148,9 +162,36 @@ class BlockManager {
   [[nodiscard]] std::vector<ClaimId> due_claims() const { return ledger_.deadlines().due(crossed_); }
   [[nodiscard]] Region& live_region(ClaimId claim);  // THROWS: ContractError unless live.
 
+  // --- offload and restore (block_manager_offload.cpp); a caller copies, then says how it ended ---
+  [[nodiscard]] HeldCopy const& copy(CopyId copy) const { return copies_.find(copy); }  // THROWS: ContractError unless in flight
+  [[nodiscard]] std::size_t num_copies() const noexcept { return copies_.all().size(); }
+  // Per claim: is it materialized on the device, not being copied, and would a predicate block leave.  O(1) a claim.
+  [[nodiscard]] std::vector<bool> can_offload(std::span<ClaimId const> claims);
+  // Holds the claim's computed blocks for a copy to read; it stays materialized meanwhile.  REQUIRES: materialized, no copy in flight.
+  [[nodiscard]] CopyId begin_offload(ClaimId claim);
+  // The copy is complete and verified: the claim is offloaded; returns the event's sequence number. 0, and nothing but the holds changed,
+  // if by now no predicate block would leave.  REQUIRES: the claim is live.
+  std::uint64_t finish_offload(CopyId copy, std::int64_t now_ns);
+  // The claim that has to come back so that a request may reuse what it reaches: being restored already, or else the smallest offloaded one
+  // that covers all offloaded nodes the request would reuse. kNoClaim: none.  O(blocks), O(claims) if the first missing one is offloaded.
+  [[nodiscard]] ClaimId needed_restore(Content const& content);
+  // Takes the claim into P again and blocks out of its reservation for the missing ones of its first `num_restorable` positions.
+  // REQUIRES: offloaded, the predicate within them.  O(footprint + requests).
+  [[nodiscard]] RestoreAnswer begin_restore(ClaimId claim, std::uint32_t num_restorable, std::uint32_t max_protected_blocks,
+                                            std::int64_t now_ns);
+  // Positions below `num_good` were copied and verified: they are committed. The claim is materialized again: returns the sequence number
+  // of that event. 0: it ended meanwhile, or it is offloaded as before.
+  std::uint64_t finish_restore(CopyId copy, std::uint32_t num_good, std::int64_t now_ns);
+  // The copy ended without use, in either direction: its blocks are given back, a claim that waits for it is as before.
+  void drop_copy(CopyId copy);
+  // Ends a claim whose content is lost.  REQUIRES: offloaded or restoring.
+  std::uint64_t harm_claim(ClaimId claim, std::uint16_t cause, std::int64_t now_ns);
+  // Does the request hold everything the claim's predicate needs?  O(1).
+  [[nodiscard]] bool reuses(RowId row, ClaimId claim);
+
   // --- faults (block_manager_faults.cpp) ---
   std::vector<RowId> invalidate(std::span<std::int32_t const> blocks, std::uint16_t cause,
-                                std::int64_t now_ns);  // REQUIRES: no step in flight.
+                                std::int64_t now_ns);  // REQUIRES: no step and no restore in flight.
   std::vector<RowId> reset(std::int64_t now_ns);       // REQUIRES: no step in flight, no live claim.
   void check() const;                                  // every invariant.  O(blocks + nodes + footprints + rows).
 
@@ -193,6 +234,8 @@ class BlockManager {
   void stop_filling(std::span<BlockLedger::Filling const> stopped);
   void release_later(RowId row, BlockId block);
   [[nodiscard]] std::uint32_t num_protected_on_chain(RowId row);
+  [[nodiscard]] bool has_room_to_restore(Region const& region, std::uint32_t max_protected_blocks);
+  void check_copies(std::vector<std::uint32_t>& holders) const;
   void record_admission(Request const& request, Decision const& decision);
 
   struct Growth {
@@ -226,6 +269,7 @@ class BlockManager {
   Options options_;
   BlockLedger ledger_;
   RequestTable requests_;
+  CopyHolds copies_;
   StepBuffers buffers_;
   std::array<Step, StepBuffers::kNumSets> steps_;
   std::uint64_t num_planned_ = 0;

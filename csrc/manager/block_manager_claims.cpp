@@ -121,7 +121,7 @@ ClaimAnswer BlockManager::accept_claim(ClaimRequest const& wanted, std::int64_t 
   answer.materialized = region.predicate_true;
   for (NodeId const node : region.nodes) {
     NodeHold const& hold = *ledger_.regions().hold(node);
-    if (hold.filler == kNoRow) continue;
+    if (hold.filler == kNoRow || hold.filler == kRestorer) continue;
     std::vector<NodeId>& fills = requests_.request(hold.filler).fills;
     if (std::ranges::find(fills, node) == fills.end()) fills.push_back(node);
   }

@@ -6,6 +6,7 @@ namespace residentkv {
 
 std::vector<RowId> BlockManager::invalidate(std::span<std::int32_t const> blocks, std::uint16_t cause, std::int64_t now_ns) {
   RKV_REQUIRE(in_flight_.empty(), "commit or fail step ", in_flight_.empty() ? 0 : in_flight_.front(), " before invalidating blocks");
+  RKV_REQUIRE(!copies_.has_restores(), "a restore is in flight: end it before invalidating blocks");
   for (std::int32_t const block : blocks) {
     RKV_REQUIRE(ledger_.pool().is_usable(block), "block ", block, " does not exist: ids are ", ledger_.pool().first_block(), " to ",
                 ledger_.pool().num_rows() - 1);
@@ -103,6 +104,7 @@ void BlockManager::check() const {
     for (BlockId const block : in_flight.given_back) ++holders[index_of(block)];
     for (Step::Departure const& departure : in_flight.departures) ++holders[index_of(departure.shared)];
   }
+  check_copies(holders);
   for (std::uint32_t i = ledger_.pool().first_block(); i < ledger_.pool().num_rows() && !ledger_.pool().is_fresh(BlockId{i}); ++i) {
     RKV_INVARIANT(ledger_.pool().ref_count(BlockId{i}) == holders[i], "INV-9: block ", i,
                   " has ref_count=", ledger_.pool().ref_count(BlockId{i}), " and ", holders[i], " holders");

@@ -106,7 +106,10 @@ BlockLedger::Parent BlockManager::publish(RowId id, ChainBlock const& content, B
     row.publish_at = Row::kNothingToPublish;
     return parent_is;
   }
-  if (published.stopped_filler != kNoRow) std::erase(requests_.request(published.stopped_filler).fills, published.node);
+  if (published.stopped_filler != kNoRow) {
+    BlockLedger::Filling const filling{.node = published.node, .row = published.stopped_filler};
+    stop_filling({&filling, 1});
+  }
   if (published.block != own) {  // somebody was first: keep one copy of the content
     request.blocks[i] = published.block;
     buffers_.touch(id, static_cast<std::uint32_t>(i));

@@ -332,7 +332,13 @@ void BlockManager::give_back(RowId id) {
 }
 
 void BlockManager::stop_filling(std::span<BlockLedger::Filling const> stopped) {
-  for (BlockLedger::Filling const& filling : stopped) std::erase(requests_.request(filling.row).fills, filling.node);
+  for (BlockLedger::Filling const& filling : stopped) {
+    if (filling.row == kRestorer) {
+      copies_.stop(filling.node);
+    } else {
+      std::erase(requests_.request(filling.row).fills, filling.node);
+    }
+  }
 }
 
 void BlockManager::rewind(RowId id, std::uint32_t num_tokens) {

@@ -34,6 +34,11 @@ MODE_BEST_EFFORT: Final[int]
 CLAIM_ACCEPTED: Final[int]
 CLAIM_NO_CAPACITY: Final[int]
 CLAIM_OVER_BUDGET: Final[int]
+RESTORE_STARTED: Final[int]
+RESTORE_NO_ROOM: Final[int]
+RESTORE_BUSY: Final[int]
+RESTORE_DEADLINE_DUE: Final[int]
+CAUSE_OFFLOADED: Final[int]
 
 class Decision:
     """Numbers of one admission (csrc/manager/decision.hpp). All counts are blocks unless named otherwise."""
@@ -106,6 +111,14 @@ class ClaimNotice:
     @property
     def kind(self) -> str: ...  # "resident_claim_materialized" | "resident_claim_harmed"
 
+class RestoreAnswer:
+    @property
+    def outcome(self) -> int: ...  # RESTORE_*
+    @property
+    def copy(self) -> int: ...  # with RESTORE_STARTED
+    @property
+    def sequence(self) -> int: ...  # of resident_claim_restore_required
+
 class RequestFacts:
     @property
     def request(self) -> int: ...
@@ -167,6 +180,8 @@ class Counts:
     def num_hit_tokens(self) -> int: ...
     @property
     def num_pending_events(self) -> int: ...
+    @property
+    def num_copies(self) -> int: ...  # offloads and restores that hold blocks
     @property
     def metadata_bytes(self) -> int: ...
 
@@ -282,6 +297,18 @@ class BlockManager:
     def conflict_of_fork(self, row: int) -> Conflict: ...  # of a child of this request
     def conflict_of_row(self, row: int, num_tokens: int) -> Conflict: ...  # resume (num_tokens 0) or growth by num_tokens of an admitted request
 
+    # offload and restore: the caller copies, the core holds the blocks (csrc/manager/block_manager.hpp)
+    def can_offload(self, claims: UInt32Array) -> NDArray[np.bool_]: ...  # per claim: a predicate block would leave
+    def begin_offload(self, claim: int) -> int: ...  # copy id
+    def finish_offload(self, copy: int, now_ns: int) -> int: ...  # event sequence; 0: by now nothing would leave; still materialized
+    def needed_restore(self, root: int, tokens: Int32Array, extra_keys: Sequence[bytes | None] | None) -> int: ...  # claim or NO_CLAIM
+    def begin_restore(self, claim: int, num_restorable: int, max_protected_blocks: int, now_ns: int) -> RestoreAnswer: ...
+    def finish_restore(self, copy: int, num_good: int, now_ns: int) -> int: ...  # event sequence if materialized again, else 0
+    def drop_copy(self, copy: int) -> None: ...  # it ended without use
+    def copy_blocks(self, copy: int) -> Int32Array: ...  # [num_blocks, 2]: position in the footprint, block id
+    def harm_claim(self, claim: int, cause: int, now_ns: int) -> int: ...  # offloaded or restoring; event sequence
+    def reuses(self, row: int, claim: int) -> bool: ...  # does the request hold all that the claim's predicate needs
+
     # faults
     def invalidate(self, block_ids: Int32Array, cause: int, now_ns: int) -> Int32Array: ...  # rows it preempted; cause: caller's number, comes back in events
     def reset(self, now_ns: int) -> Int32Array: ...  # rows it preempted; REQUIRES every claim ended by the caller
@@ -372,6 +399,8 @@ class CopyEngine:
     @property
     def block_bytes(self) -> int: ...
 
+def checksum(data: object) -> int: ...  # csrc/device/checksum.hpp, of one contiguous buffer; the GIL is released
+
 class SlotCounts:
     """Slots of a tier by state (csrc/tier/slot_table.hpp)."""
 
@@ -389,6 +418,8 @@ class SlotCounts:
     def wanted(self) -> int: ...
     @property
     def evictable(self) -> int: ...
+    @property
+    def lent(self) -> int: ...
     @property
     def reserved(self) -> int: ...
     @property
@@ -410,6 +441,7 @@ class SlotTable:
     def begin_fill(self, key: bytes, priority: int) -> tuple[int, bytes | None] | None: ...
     def finish_fill(self, slot: int, checksums: NDArray[np.uint64]) -> None: ...
     def abort_fill(self, slot: int) -> None: ...
+    def adopt(self, slot: int, key: bytes, priority: int, checksums: NDArray[np.uint64]) -> None: ...
     def begin_read(self, slot: int) -> None: ...
     def end_read(self, slot: int) -> None: ...
     def checksums(self, slot: int) -> NDArray[np.uint64]: ...

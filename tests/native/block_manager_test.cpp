@@ -36,6 +36,8 @@ class Churn {
 
   [[nodiscard]] int num_admitted() const { return num_admitted_; }
   [[nodiscard]] int num_harmed() const { return num_harmed_; }
+  [[nodiscard]] int num_offloaded() const { return num_offloaded_; }
+  [[nodiscard]] int num_restored() const { return num_restored_; }
 
  private:
   std::uint32_t pick(std::uint32_t below) { return static_cast<std::uint32_t>(random_() % below); }
@@ -49,7 +51,7 @@ class Churn {
 
   void act() {
     ++now_;
-    switch (pick(14)) {
+    switch (pick(19)) {
       case 0:
       case 1:
       case 2: {
@@ -84,8 +86,10 @@ class Churn {
         RowId const row = any_row();
         return manager_.rewind(row, pick(manager_.requests().row(row).num_planned + 1));
       }
-      default:
+      case 13:
         return fault();
+      default:
+        return copy();
     }
   }
 
@@ -166,6 +170,47 @@ class Churn {
     claims_.erase(claims_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 
+  // Offloads and restores in any order, with any end: also of claims that ended meanwhile.
+  void copy() {
+    if (pick(2) == 0 && !copies_.empty()) {
+      std::size_t const i = pick(static_cast<std::uint32_t>(copies_.size()));
+      CopyId const id = copies_[i];
+      HeldCopy const held = manager_.copy(id);
+      copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(i));
+      if (pick(4) == 0) return manager_.drop_copy(id);
+      if (held.direction == HeldCopy::Direction::kRestore) {
+        num_restored_ += manager_.finish_restore(id, pick(4) == 0 ? pick(6) : 12, now()) > 0;
+      } else if (manager_.ledger().regions().find(held.claim) == nullptr) {
+        manager_.drop_copy(id);
+      } else {
+        num_offloaded_ += manager_.finish_offload(id, now()) > 0;
+      }
+      return;
+    }
+    for (ClaimId const claim : claims_) {  // whoever can leave, does, mostly
+      bool const is_live = manager_.ledger().regions().find(claim) != nullptr;
+      if (is_live && manager_.can_offload({&claim, 1})[0] && pick(3) != 0) return copies_.push_back(manager_.begin_offload(claim));
+    }
+    if (claims_.empty()) return;
+    ClaimId const claim = claims_[pick(static_cast<std::uint32_t>(claims_.size()))];
+    Region const& region = manager_.live_region(claim);
+    if (region.mode != ClaimMode::kAway) {
+      return copies_.push_back(manager_.begin_offload(claim));
+    }
+    if (pick(8) == 0) {
+      manager_.harm_claim(claim, 1, now());
+      std::erase(claims_, claim);
+      return;
+    }
+    std::vector<std::int32_t> const wanted = tokens();
+    ClaimId const needed = manager_.needed_restore({.root = RootId{pick(2)}, .tokens = wanted, .extras = {}});
+    CHECK(needed == kNoClaim || manager_.ledger().regions().find(needed) != nullptr);
+    auto const footprint = static_cast<std::uint32_t>(region.nodes.size());
+    RestoreAnswer const answer = manager_.begin_restore(claim, pick(3) == 0 ? region.predicate_end : footprint, 12, now());
+    if (answer.outcome == RestoreOutcome::kStarted) copies_.push_back(answer.copy);
+    expire(answer.outcome == RestoreOutcome::kDeadlineDue);
+  }
+
   void expire(bool is_due) {
     if (!is_due) return;
     std::vector<ClaimId> const due = manager_.due_claims();
@@ -196,26 +241,33 @@ class Churn {
   BlockManager manager_;
   std::vector<Flight> in_flight_;
   std::vector<ClaimId> claims_;
+  std::vector<CopyId> copies_;
   std::uint64_t now_ = 0;
   int num_admitted_ = 0;
   int num_harmed_ = 0;
+  int num_offloaded_ = 0;
+  int num_restored_ = 0;
 };
 
 TEST(every_invariant_holds_through_random_histories) {
   int num_admitted = 0;
   int num_harmed = 0;
+  int num_offloaded = 0;
+  int num_restored = 0;
   for (std::uint32_t seed = 0; seed < 60; ++seed) {
     Churn churn(seed);
     try {
-      for (int i = 0; i < 600; ++i) churn.step();
+      for (int i = 0; i < 3000; ++i) churn.step();
     } catch (...) {
       std::cerr << "seed " << seed << "\n";
       throw;
     }
     num_admitted += churn.num_admitted();
     num_harmed += churn.num_harmed();
+    num_offloaded += churn.num_offloaded();
+    num_restored += churn.num_restored();
   }
-  CHECK(num_admitted > 500 && num_harmed > 20);  // or it tested nothing
+  CHECK(num_admitted > 500 && num_harmed > 20 && num_offloaded > 50 && num_restored > 20);  // or it tested nothing
 }
 
 TEST(sizes_that_do_not_fit_are_refused) {

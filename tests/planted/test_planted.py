@@ -21,7 +21,9 @@ def test_the_bug_is_found(bug: Bug):
     done = run_tests(broken_module(bug), [bug.test])
     assert done.returncode == 1, f"nobody noticed, or it did not even run:\n{done.stdout}{done.stderr}"
     assert "1 failed" in done.stdout
-    assert any(error in done.stdout for error in ("AssertionError", "InvariantError", "DID NOT RAISE")), done.stdout
+    assert any(
+        error in done.stdout for error in ("AssertionError", "InvariantError", "ContractError", "DID NOT RAISE")
+    ), done.stdout
 
 
 @pytest.mark.parametrize("text", ["", "old old"])

@@ -25,6 +25,22 @@ class Capability(str, Enum):
     BEST_EFFORT_CLAIMS = "best_effort_claims"
     WRITE_NO_ADMIT = "write_no_admit"
     INVALIDATION = "invalidation"
+    OFFLOADABLE_CLAIMS = "offloadable_claims"
+    RESTORATION_FAULTS = "restoration_faults"
+
+
+class RestorationFault(str, Enum):
+    """What keeps an offloaded block from coming back (contract.md section 3)."""
+
+    MISSING = "missing"
+    CHECKSUM_MISMATCH = "checksum_mismatch"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the copy can never be verified again."""
+        return self in (RestorationFault.MISSING, RestorationFault.CHECKSUM_MISMATCH)
 
 
 class FutureReuse(str, Enum):
@@ -66,7 +82,10 @@ class ConformanceRuntime(Protocol):
         """Ask for a claim."""
 
     def serve(self, request_id: str, tokens: Sequence[int], future_reuse: FutureReuse) -> None:
-        """Ask to admit a request for `tokens` alone; if it is admitted, compute all of them and finish it."""
+        """Ask to admit a request for `tokens` alone; if it is admitted, compute all of them and finish it.
+
+        A request that waits for a restore asks again until the restore has ended.
+        """
 
     def demote(self, claim_id: str) -> None:
         """End the claim's protection by demotion."""
@@ -82,6 +101,16 @@ class ConformanceRuntime(Protocol):
 
     def close(self) -> None:
         """Write the rest of the trace and let go of everything."""
+
+
+class OffloadingRuntime(ConformanceRuntime, Protocol):
+    """A runtime with OFFLOADABLE_CLAIMS; `inject` is asked only of one that has RESTORATION_FAULTS as well."""
+
+    def offload(self, claim_id: str) -> None:
+        """Move the claim's KV to the offload tier; it has left when this returns."""
+
+    def inject(self, claim_id: str, position: int, fault: RestorationFault) -> None:
+        """Let the next restore fail that needs the block at logical `position` of the offloaded claim."""
 
 
 RuntimeFactory = Callable[[RuntimeOptions], ConformanceRuntime]

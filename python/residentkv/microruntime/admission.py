@@ -36,7 +36,7 @@ class Admission:
         if failed and request.row < 0:  # one that was admitted before is never refused
             return self._desk.refuse_for(failed, self._demand(request), wants_reuse=request.wants_reuse)
         while True:
-            if self._claims.expire_crossed(1, 0):
+            if self._claims.expire_crossed(0):
                 continue
             demand = self._demand(request)
             waiting = self._restore(demand)
@@ -44,7 +44,7 @@ class Admission:
             if waiting and verdict.fits:
                 verdict = replace(verdict, action=ArbiterAction.DEFER_ACTIVE)
             if verdict.fits:
-                if self._claims.expire_crossed(1, verdict.new_blocks):
+                if self._claims.expire_crossed(verdict.new_blocks):
                     continue
                 return self._occupy(request, demand, verdict, done)
             if self._claims.expire_due():
@@ -114,7 +114,7 @@ class Admission:
     def make_room(self, ends: Mapping[Request, int]) -> NeedsRoom | Refused | None:
         """See to it that every request may grow to its end, or say who may not."""
         while True:
-            if self._claims.expire_crossed(1, 0):
+            if self._claims.expire_crossed(0):
                 continue
             facts = self._ledger.facts()
             growth = {request: max(0, request.blocks_for(end) - len(request.blocks)) for request, end in ends.items()}
@@ -130,7 +130,7 @@ class Admission:
                 if growth[request] and needed > facts.room:
                     without_room.append(request.request_id)
             if refused is None and needed <= facts.room:
-                if self._claims.expire_crossed(1, needed):
+                if self._claims.expire_crossed(needed):
                     continue
                 return None
             if self._claims.expire_due():

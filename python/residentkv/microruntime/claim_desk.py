@@ -132,13 +132,10 @@ class ClaimDesk:
         """Expire every claim whose deadline was reached, by acceptance; return their ids."""
         return self._expire([claim for claim in self if claim.deadline.is_past(self.now())])
 
-    def expire_crossed(self, num_steps: int, num_allocations: int) -> bool:
-        """Expire the claims that a call of so many steps and allocations would outlast; say whether there were any.
-
-        Whoever asks for room asks for the next step.
-        """
+    def expire_crossed(self, num_allocations: int) -> bool:
+        """Expire the claims that the next step and so many allocations would outlast; say whether there were any."""
         now = self.now()
-        then = Moment(now.steps + num_steps, now.allocations + num_allocations, now.nanoseconds)
+        then = Moment(now.steps + 1, now.allocations + num_allocations, now.nanoseconds)
         due = [(crossed, claim.number, claim) for claim in self if (crossed := claim.deadline.crossed(then))]
         return bool(self._expire([claim for _, _, claim in sorted(due)]))
 

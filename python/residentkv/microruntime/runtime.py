@@ -151,7 +151,7 @@ class MicroRuntime:
         room = self.ledger.facts().room + len(request.blocks) - kept
         if chunk > room:
             return NeedsRoom((request_id,), chunk - room)
-        self.claims.expire_crossed(1, chunk)
+        self.claims.expire_crossed(chunk)
         self.claims.num_steps += 1
         dropped, request.blocks = (
             request.blocks[: len(request.blocks) - kept],

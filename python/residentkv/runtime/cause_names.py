@@ -2,7 +2,7 @@
 
 from typing import Final
 
-_MAX_CAUSES: Final = 1 << 16  # records carry a cause in 16 bits
+_MAX_CAUSES: Final = (1 << 16) - 1  # records carry a cause in 16 bits; the last one is the core's own
 
 
 class CauseNames:

@@ -27,7 +27,7 @@ def create(options: RuntimeOptions) -> ConformanceRuntime:
 class NativeRuntime:
     """Drives one BlockManager as a serving loop without a model would."""
 
-    capabilities: Final = frozenset(Capability)
+    capabilities: Final = frozenset(Capability) - {Capability.OFFLOADABLE_CLAIMS, Capability.RESTORATION_FAULTS}
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._trace = _TraceSink(options)

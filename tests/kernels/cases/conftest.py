@@ -1,4 +1,5 @@
-"""Cases for Triton kernels, run by tests/kernels/test_interpreted.py and tests/gpu/test_kernels.py in processes of their own:
+"""Cases for Triton kernels, run by tests/kernels/test_interpreted.py and tests/gpu/test_kernels.py in processes of
+their own:
 Triton decides when a kernel is defined, by TRITON_INTERPRET, whether it is compiled or interpreted."""
 
 import pytest

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import triton
-
-from residentkv.contract.errors import ContractError
 from residentkv.kernels.paged_decode import DecodeOptions, paged_decode
 from residentkv.kernels.reshape_and_cache import FP8Scales
+
+from residentkv.contract.errors import ContractError
 from tests.kernels import reference
 
 FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -29,7 +29,7 @@ class Case:
         order = (torch.randperm(num_blocks - 1, generator=generator) + 1).tolist()
         shape = (num_blocks, BLOCK_SIZE, num_kv_heads, head_dim)
         keys, values = (torch.randn(shape, generator=generator) for _ in range(2))
-        table = torch.full((len(contexts), max(max(counts), 1)), -1, dtype=torch.int32)
+        table = torch.full((len(contexts), max(*counts, 1)), -1, dtype=torch.int32)
         seen = torch.zeros(num_blocks, BLOCK_SIZE, dtype=torch.bool)
         for row, (length, count) in enumerate(zip(contexts, counts, strict=True)):
             blocks, order = order[:count], order[count:]
@@ -55,9 +55,15 @@ class Case:
 
 def placed(blocks: torch.Tensor, stored: torch.dtype, layout: str, device: torch.device) -> torch.Tensor:
     blocks = blocks.to(stored).to(device)
-    return blocks if layout == "NHD" else blocks.view(torch.uint8 if stored in FP8 else stored).transpose(
-        1, 2
-    ).contiguous().view(stored).transpose(1, 2)
+    return (
+        blocks
+        if layout == "NHD"
+        else blocks.view(torch.uint8 if stored in FP8 else stored)
+        .transpose(1, 2)
+        .contiguous()
+        .view(stored)
+        .transpose(1, 2)
+    )
 
 
 # No context; one token; a block short of and past a tile; several tiles.
@@ -92,7 +98,7 @@ def test_large_scores_do_not_overflow(device: torch.device) -> None:
     Case([70], device).check(DecodeOptions(500.0, tokens_per_split=32))
 
 
-@pytest.mark.filterwarnings("ignore:All-NaN slice encountered:RuntimeWarning")  # numpy, of the ruined request
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy, of the ruined request
 def test_a_request_whose_kv_is_nan_harms_nobody_else(device: torch.device) -> None:
     case = Case([33, 40], device)
     options = DecodeOptions(0.3, tokens_per_split=32)

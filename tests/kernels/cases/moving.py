@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-
-from residentkv.contract.errors import ContractError
 from residentkv.kernels.copy_blocks import copy_blocks
 from residentkv.kernels.gather_blocks import gather_blocks
 from residentkv.kernels.scatter_blocks import scatter_blocks
+
+from residentkv.contract.errors import ContractError
 from tests.kernels import reference
 
 # Smallest; not a power of two; one tile exactly (8192 bytes); one access more than a tile.

@@ -1,6 +1,8 @@
 """`residentkv gate` and `residentkv trace` as people and programs use them."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +106,9 @@ def test_help_has_examples_and_exit_statuses(capsys, command):
     shown = capsys.readouterr().out
     assert f"residentkv {command} " in shown
     assert "Exit status: 0" in shown
+
+
+def test_the_document_explains_every_name():
+    document = (Path(__file__).resolve().parents[3] / "docs/gates.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"^\| `(\w+)` \|", document, flags=re.MULTILINE))
+    assert explained == {*offload.REQUIREMENTS, *(name for names in connector.REQUIREMENTS.values() for name in names)}

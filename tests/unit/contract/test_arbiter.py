@@ -110,9 +110,9 @@ def test_ten_thousand_claims_in_a_few_milliseconds(declared):
 
 
 def _seconds(view):
-    start = time.perf_counter()
+    start = time.thread_time()  # a busy machine interrupts it for others
     arbitrate(view, RELAX_LEAST_VALUE)
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 @pytest.mark.parametrize("order", list(RelaxOrder))
