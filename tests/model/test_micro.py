@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
@@ -199,4 +200,5 @@ class MicroMachine(RuleBasedStateMachine):
         self.pair.reset()
 
 
+MicroMachine.TestCase.settings = settings(max_examples=max(500, settings.default.max_examples))
 TestMicro = MicroMachine.TestCase

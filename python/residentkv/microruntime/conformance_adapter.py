@@ -2,16 +2,26 @@
 
 import json
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from residentkv.contract.arbiter import ArbiterPolicy
-from residentkv.contract.claim import ClaimSpec
+from residentkv.contract.claim import ClaimSpec, ClaimState
 from residentkv.contract.decision import Admitted
 from residentkv.contract.errors import InvariantError
 from residentkv.contract.events import Event
-from residentkv.contract.protocol import Capability, ConformanceRuntime, FutureReuse, RuntimeOptions
+from residentkv.contract.protocol import (
+    Capability,
+    ConformanceRuntime,
+    FutureReuse,
+    RestorationFault,
+    RuntimeOptions,
+)
+from residentkv.microruntime.host_tier import Fault
 from residentkv.microruntime.options import MicroOptions
 from residentkv.microruntime.runtime import MicroRuntime
+
+if TYPE_CHECKING:
+    from residentkv.microruntime.node import Node
 
 
 def create(options: RuntimeOptions) -> ConformanceRuntime:
@@ -33,10 +43,12 @@ class ConformingMicro:
                 # The suite ends claims itself: a conflict it did not ask to resolve is refused or deferred.
                 policy=ArbiterPolicy(name=options.policy, actions=()),
                 run_id=options.run_id,
+                host_blocks=options.usable_blocks,
             ),
             options.clock,
             self._write,
         )
+        self._faults: dict[Node, RestorationFault] = {}
 
     def submit(self, spec: ClaimSpec) -> None:
         """Ask for a claim."""
@@ -44,7 +56,10 @@ class ConformingMicro:
 
     def serve(self, request_id: str, tokens: Sequence[int], future_reuse: FutureReuse) -> None:
         """Admit a request if there is room, compute what is not cached in one step, finish it."""
-        answer = self._micro.admit(request_id, tokens, future_reuse=future_reuse is FutureReuse.ADMIT)
+        reuse = future_reuse is FutureReuse.ADMIT
+        answer = self._micro.admit(request_id, tokens, future_reuse=reuse)
+        while self._end_restores():
+            answer = self._micro.admit(request_id, tokens, future_reuse=reuse)
         if isinstance(answer, Admitted):
             if self._micro.step({request_id: tokens[answer.num_cached_tokens :]}) is not None:
                 raise InvariantError(f"{request_id} was admitted with its whole prompt, but has no room to compute it")
@@ -68,9 +83,31 @@ class ConformingMicro:
         if block is not None:
             self._micro.invalidate([block], cause=cause)
 
+    def offload(self, claim_id: str) -> None:
+        """Move the claim to the host."""
+        self._micro.tier.offload(self._micro.claims.get(claim_id))
+
+    def inject(self, claim_id: str, position: int, fault: RestorationFault) -> None:
+        """Let the next restore fail whose predicate needs the block at `position` of the claim."""
+        self._faults[self._micro.claims.get(claim_id).nodes[position]] = fault
+
     def close(self) -> None:
         """Close the trace."""
         self._file.close()
+
+    def _end_restores(self) -> bool:
+        """Let every restore that has begun come back or fail, as was injected; say whether there was any."""
+        restoring = [claim for claim in self._micro.claims if claim.state is ClaimState.RESTORING]
+        for claim in restoring:
+            faults = [self._faults[node] for node in claim.predicate_nodes if node in self._faults]
+            if faults:
+                is_permanent = any(fault.is_permanent for fault in faults)
+                self._micro.tier.fail(claim, Fault.PERMANENT if is_permanent else Fault.TRANSIENT)
+            else:
+                self._micro.tier.complete(claim)
+        for node in {node for claim in restoring for node in claim.nodes}:
+            self._faults.pop(node, None)
+        return bool(restoring)
 
     def _write(self, event: Event) -> None:
         self._file.write(json.dumps(event) + "\n")
