@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from residentkv.contract.claim import ClaimEvent, ClaimSpec, ClaimState, Duration, ProtectionMode, advance
-from residentkv.contract.identity import request_token_map_id, reusable_object_id
 from residentkv.microruntime.node import Node
 
 
@@ -132,19 +131,3 @@ class Claim:
             "leading_blocks_survived": next((i for i in range(len(self.nodes)) if i not in survivors), len(self.nodes)),
             "predicate_materialized": self.is_materialized and self.spec.predicate.holds(survivors),
         }
-
-
-def spec_fields(spec: ClaimSpec) -> dict[str, Any]:
-    """The fields of a claim's events that its submission fixes."""
-    identity, footprint = spec.cache_identity, spec.num_footprint_blocks
-    return {
-        "claim_id": spec.claim_id,
-        "prefix_id": reusable_object_id(identity, spec.tokens, spec.predicate.predicate_blocks, spec.extra_keys),
-        "reusable_object_id": reusable_object_id(identity, spec.tokens, footprint, spec.extra_keys),
-        "request_token_map_id": request_token_map_id(identity, spec.tokens),
-        "cache_identity": identity.as_fields(),
-        "predicate_id": f"{spec.claim_id}/{spec.predicate}",
-        "materialization_predicate": str(spec.predicate),
-        "protection_mode": spec.mode.value,
-        "resident_blocks_required": footprint,
-    }

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from residentkv.contract.claim import ClaimAction, ClaimEvent, ClaimSpec, ClaimState, Duration, ProtectionMode
+from residentkv.contract.claim_fields import fields_of_spec
 from residentkv.contract.decision import Accepted, Rejected, RejectReason, Renewal, RenewStatus
 from residentkv.contract.errors import ClaimStateError, ContractError
-from residentkv.microruntime.claim import Claim, Deadline, Moment, spec_fields
+from residentkv.microruntime.claim import Claim, Deadline, Moment
 from residentkv.microruntime.decision import Sizes, sizes_with
 from residentkv.microruntime.ledger import Ledger
 from residentkv.microruntime.node import Node
@@ -62,7 +63,7 @@ class ClaimDesk:
         """
         if spec.claim_id in self._ledger.claims:
             raise ClaimStateError(f"claim {spec.claim_id!r} is live")
-        fields = spec_fields(spec)
+        fields = fields_of_spec(spec)
         self._ledger.journal.say("resident_claim_submitted", fields)
         rejection = self._rejection(spec)
         if rejection is not None and self.expire_due():

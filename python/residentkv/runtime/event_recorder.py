@@ -7,10 +7,11 @@ from typing import Any
 
 from residentkv import _core
 from residentkv.contract.claim import ClaimSpec
+from residentkv.contract.claim_fields import fields_of_spec
 from residentkv.contract.decision import ConflictRecord, Rejected
 from residentkv.contract.events import Event
 from residentkv.runtime.cause_names import CauseNames
-from residentkv.runtime.claim_names import ClaimNames, NamedClaim, Survival, fields_of_spec
+from residentkv.runtime.claim_names import ClaimNames, NamedClaim, Survival
 from residentkv.runtime.event_writer import Details, EventWriter, RunStamp
 from residentkv.runtime.request_names import RequestNames
 
