@@ -1,7 +1,7 @@
 """Settings that every test shares: Hypothesis profiles, and skipping what this machine can not run."""
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # ci: the same examples every time, so a red run is red for everybody. long: fresh examples from --hypothesis-seed.
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
@@ -13,6 +13,8 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# planted: a bug on purpose need only be found; nobody reads the shortest way to it.
+settings.register_profile("planted", deadline=None, derandomize=True, phases=[Phase.generate])
 settings.load_profile("ci")
 
 

@@ -25,9 +25,12 @@ LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "core": frozenset(),
     "alloc": frozenset({"core"}),
     "prefix": frozenset({"core"}),
-    "cuda": frozenset({"core"}),
+    "device": frozenset({"core"}),
+    "copy": frozenset({"core", "device"}),
+    "tier": frozenset({"core", "device", "copy"}),
+    "cuda": frozenset({"core", "device"}),
     "manager": frozenset({"core", "alloc", "prefix"}),
-    "bindings": frozenset({"core", "alloc", "prefix", "manager"}),
+    "bindings": frozenset({"core", "alloc", "prefix", "device", "cuda", "copy", "tier", "manager"}),
 }
 
 # The top level is fixed: what belongs to the project belongs into one of these.

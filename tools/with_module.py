@@ -1,40 +1,55 @@
-"""Run a Python module with another build of the native module, for example one with a sanitizer in it.
+"""Run a Python module with some modules of the package replaced, for example by a native one with a sanitizer in it.
 
 Usage: python tools/with_module.py FOLDER MODULE [ARGUMENT...]    (as `python -m MODULE ARGUMENT...`)
 
-FOLDER is searched for `_core.*.so`. The installed package is used for everything else.
+FOLDER may hold one `_core.*.so` at any depth, and Python sources under FOLDER/residentkv/. The rest is the installed
+package's own.
 """
 
 import runpy
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+
+NATIVE_MODULE = "residentkv._core"
 
 
-def load_native_module(folder: Path) -> None:
-    """Make the one `_core` under `folder` the `residentkv._core` of this process.
+class ReplacedModules(MetaPathFinder):
+    """Finds the modules that a folder replaces, before anybody else does.
 
     Raises
     ------
-    SystemExit : there is none, or more than one.
+    SystemExit : the folder replaces nothing, or holds more than one native module.
     """
-    found = sorted(folder.rglob("_core.*.so"))
-    if len(found) != 1:
-        sys.exit(f"{folder}: expected one native module, found {len(found)}")
-    spec = spec_from_file_location("residentkv._core", found[0])
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+
+    def __init__(self, folder: Path) -> None:
+        native = sorted(folder.rglob("_core.*.so"))
+        sources = sorted((folder / "residentkv").rglob("*.py"))
+        if len(native) > 1 or not (native or sources):
+            sys.exit(f"{folder}: expected one native module or Python sources, found {len(native)} and {len(sources)}")
+        self._paths = {".".join(path.relative_to(folder).with_suffix("").parts): path for path in sources}
+        if native:
+            self._paths[NATIVE_MODULE] = native[0]
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Say where a replaced module is; None for all others."""
+        del path, target
+        found = self._paths.get(fullname)
+        return None if found is None else spec_from_file_location(fullname, found)
 
 
 def main() -> None:
-    """Swap the native module, then become the module asked for."""
+    """Replace the modules, then become the module asked for."""
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     folder, name, *arguments = sys.argv[1:]
-    load_native_module(Path(folder))
+    sys.meta_path.insert(0, ReplacedModules(Path(folder)))
     sys.argv = [name, *arguments]
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 

@@ -25,7 +25,7 @@ BlockPool::Taken BlockPool::take(Reservation& from) {
   } else {
     taken.block = victims_[0].oldest() != kNoBlock ? victims_[0].oldest() : victims_[1].oldest();
     RKV_INVARIANT(taken.block != kNoBlock, "INV-2: reserved=", num_reserved_, " but no block is free or cached");
-    Block& victim = blocks_[index_of(taken.block)];
+    Block const& victim = blocks_[index_of(taken.block)];
     taken.victim_content = victim.content;
     taken.victim_retention = static_cast<Retention>(victim.retention);
     leave_idle(taken.block, victim);

@@ -116,9 +116,9 @@ class BlockPool {
   [[nodiscard]] std::uint64_t num_evictions() const noexcept { return num_evictions_; }
   [[nodiscard]] std::size_t metadata_bytes() const noexcept { return std::size_t{num_rows()} * sizeof(Block); }
 
-  // Brings the records that the next `count` evictions will touch into the cache; `visit(content)` may prefetch more.
-  template <typename Visit>
-  void for_each_next_victim(std::uint32_t count, Visit&& visit) const;
+  // The eviction order, to look ahead in: the block that goes first (kNoBlock: none is cached), and the one after `block`.
+  [[nodiscard]] BlockId oldest_cached() const noexcept { return victims_[0].oldest(); }
+  [[nodiscard]] BlockId victim_after(BlockId block) const noexcept { return blocks_[index_of(block)].next; }
 
   // Calls visit(block) for every evictable block, in the order of eviction.  O(cached).
   template <typename Visit>
@@ -161,16 +161,6 @@ class BlockPool {
   std::uint64_t num_allocations_ = 0;
   std::uint64_t num_evictions_ = 0;
 };
-
-template <typename Visit>
-void BlockPool::for_each_next_victim(std::uint32_t count, Visit&& visit) const {
-  BlockId block = num_free_ == 0 ? victims_[0].oldest() : kNoBlock;
-  for (; count > 0 && block != kNoBlock; --count) {
-    Block const& record = blocks_[index_of(block)];
-    visit(record.content);
-    block = record.next;
-  }
-}
 
 inline void Reservation::forfeit(std::uint32_t count) noexcept {
   if (count == 0) return;

@@ -86,6 +86,9 @@ class RegionTable {
     return slot == 0 ? nullptr : &holds_[slot - 1];
   }
   [[nodiscard]] NodeHold const* hold(NodeId node) const noexcept { return const_cast<RegionTable*>(this)->hold(node); }
+  void prefetch(NodeId node) const noexcept {  // a hint for whoever will ask for the hold of many nodes
+    if (index_of(node) < hold_of_node_.size()) __builtin_prefetch(&hold_of_node_[index_of(node)]);
+  }
   NodeHold& hold_or_make(NodeId node);
   void drop_hold(NodeId node) noexcept;  // REQUIRES: not named.
 

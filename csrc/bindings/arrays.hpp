@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -44,9 +45,17 @@ py::array_t<Number> numbers_of(std::span<Id const> ids) {
 }
 
 // A view of memory that `owner` keeps alive. Read-only: callers copy before they change anything.
-inline py::array_t<std::int32_t> view(std::int32_t const* data, std::vector<py::ssize_t> shape, py::handle owner) {
-  py::array_t<std::int32_t> array(std::move(shape), data, owner);
-  py::detail::array_proxy(array.ptr())->flags &= ~py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+// Straight through numpy's C interface: a decode step takes two of these, and py::array would allocate shape and strides for each.
+template <std::size_t kDimensions>
+py::object view(std::int32_t const* data, std::array<py::ssize_t, kDimensions> const& shape, py::handle owner) {
+  py::detail::npy_api& numpy = py::detail::npy_api::get();
+  constexpr int kReadOnly = 0;
+  PyObject* const type = numpy.PyArray_DescrFromType_(py::detail::npy_api::NPY_INT_);
+  auto array = py::reinterpret_steal<py::object>(numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, type, kDimensions, shape.data(), nullptr,
+                                                                             const_cast<std::int32_t*>(data), kReadOnly, nullptr));
+  if (!array || numpy.PyArray_SetBaseObject_(array.ptr(), py::reinterpret_borrow<py::object>(owner).release().ptr()) != 0) {
+    throw py::error_already_set();
+  }
   return array;
 }
 

@@ -96,6 +96,7 @@ void bind_watch(py::module_& module, py::class_<ManagerHandle>& manager) {
   manager.def("invalidate", &invalidate, py::arg("block_ids"), py::arg("cause"), py::arg("now_ns"));
   manager.def("reset", &reset, py::arg("now_ns"));
   manager.def("check_invariants", &check_invariants);
+  manager.def("poison", [](ManagerHandle& handle, std::string const& reason) { handle.gate.poison(reason); }, py::arg("reason"));
   manager.def("close", [](ManagerHandle& handle) { handle.gate.close(); });
   manager.def_property_readonly("poisoned", [](ManagerHandle const& handle) -> py::object {
     if (handle.gate.poisoned().empty()) return py::none();

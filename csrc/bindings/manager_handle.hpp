@@ -64,5 +64,7 @@ void bind_steps(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_claims(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_events(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_watch(py::module_& module, py::class_<ManagerHandle>& manager);
+void bind_copy(py::module_& module);
+void bind_tier(py::module_& module);
 
 }  // namespace residentkv::bindings

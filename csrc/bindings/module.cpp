@@ -44,6 +44,8 @@ PYBIND11_MODULE(_core, module) {
   bind_claims(module, manager);
   bind_events(module, manager);
   bind_watch(module, manager);
+  bind_copy(module);
+  bind_tier(module);
 }
 
 }  // namespace residentkv::bindings

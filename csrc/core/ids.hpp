@@ -13,12 +13,15 @@ enum class RootId : std::uint32_t {};      // the caller's number of one cache i
 enum class RowId : std::uint32_t {};       // one request's row of the block tables
 enum class StepId : std::uint64_t {};      // planned steps; ids grow
 enum class RequestKey : std::uint64_t {};  // the caller's number of one request, echoed in events
+enum class SlotId : std::uint32_t {};      // one block's place in a tier
+enum class TicketId : std::uint64_t {};    // one submitted copy; never reused
 enum class ExtraId : std::uint32_t {};     // an interned extra key; 0 is "no extra key"
 
 inline constexpr BlockId kNoBlock{UINT32_MAX};
 inline constexpr NodeId kNoNode{UINT32_MAX};
 inline constexpr ClaimId kNoClaim{UINT32_MAX};
 inline constexpr RowId kNoRow{UINT32_MAX};
+inline constexpr SlotId kNoSlot{UINT32_MAX};
 inline constexpr RequestKey kNoRequest{UINT64_MAX};
 inline constexpr ExtraId kNoExtra{0};
 

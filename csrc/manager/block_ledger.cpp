@@ -1,7 +1,6 @@
 #include "manager/block_ledger.hpp"
 
 #include <algorithm>
-#include <array>
 
 namespace residentkv {
 
@@ -43,16 +42,6 @@ void BlockLedger::reserve_again(NodeId node) {
   std::optional<Reservation> again = pool_.reserve(1);
   RKV_INVARIANT(again.has_value(), "INV-2: no room to reserve node ", index_of(node), " again");
   claims_reservation_.absorb(std::move(*again));
-}
-
-void BlockLedger::prefetch_victims(std::uint32_t count) const {
-  std::array<NodeId, kVictimsAhead> ahead;
-  std::size_t size = 0;
-  pool_.for_each_next_victim(std::min(count, kVictimsAhead), [&](NodeId node) {
-    index_.prefetch(node);
-    ahead[size++] = node;
-  });
-  for (std::size_t i = 0; i < size; ++i) index_.prefetch_links(ahead[i]);
 }
 
 void BlockLedger::unlink_victim(BlockPool::Taken const& taken, RequestKey request) {
@@ -160,7 +149,7 @@ ClaimId BlockLedger::accept(NewRegion const& wanted) {
   Region& region = regions_.add(std::move(fresh));
   record_claim(EventKind::kClaimAccepted, region, survival(region));
   for (std::size_t i = footprint; i-- > 0;) {  // tail first, so that eviction lists keep children before parents
-    NodeHold& hold = *regions_.hold(region.nodes[i]);
+    NodeHold const& hold = *regions_.hold(region.nodes[i]);
     if (region.mode == ClaimMode::kProtecting) {
       if (hold.num_protecting == 1) protect(region.nodes[i], wanted.fillers[i]);
     } else if (is_backed(region.nodes[i]) && retention_of(&hold) == Retention::kSoft) {

@@ -88,9 +88,6 @@ class BlockLedger {
   [[nodiscard]] BlockId take_to_fill(NodeId node, RowId filler, RequestKey request);
   // The filler ended early: the node is reserved again.  REQUIRES: its block was released, filler == the node's filler.
   void reserve_again(NodeId node);
-  // Hints what the next takes will touch into the cache, at most kVictimsAhead of them: one at a time, each eviction would wait for memory.
-  static constexpr std::uint32_t kVictimsAhead = 16;
-  void prefetch_victims(std::uint32_t count) const;
 
   struct Published {
     NodeId node = kNoNode;          // kNoNode: not published (absent and may_create is false)

@@ -192,7 +192,6 @@ class BlockManager {
   void retire_row(RowId row);
   void stop_filling(std::span<BlockLedger::Filling const> stopped);
   void release_later(RowId row, BlockId block);
-  void touch_table(RowId row, std::uint32_t index) noexcept;
   [[nodiscard]] std::uint32_t num_protected_on_chain(RowId row);
   void record_admission(Request const& request, Decision const& decision);
 
@@ -212,11 +211,17 @@ class BlockManager {
                     std::uint64_t num_tokens) const;
   void write_target(StepTarget const& target, std::span<std::int32_t const> rows) const noexcept;
   void undo(Step::Departure const& departure);
+  struct EasyRows;  // Note [Easy rows] in block_manager_steps.cpp
+  [[nodiscard, gnu::noinline]] static std::uint64_t num_plain_unknown(Row const* rows, std::span<Step::Entry const> entries) noexcept;
+  [[nodiscard, gnu::noinline]] static std::size_t commit_plain(Row* rows, std::span<Step::Entry const> entries, std::size_t i,
+                                                               std::int32_t const* token, std::vector<RowId>& publishing);
   void commit_entry(Step::Entry const& entry, std::uint32_t num_valid, std::int32_t const*& token_ids);
   void make_token_room(RowId row, std::uint32_t num_tokens);
   // Ids of the step's valid tokens that the caller has to name, row by row.
   [[nodiscard]] std::uint32_t num_unknown(Step::Entry const& entry, std::uint32_t num_valid) const noexcept;
-  void publish(RowId row);
+  class FullBlocks;
+  void publish_rows();  // the full blocks of the rows in publishing_
+  BlockLedger::Parent publish(RowId row, ChainBlock const& content, BlockLedger::Parent parent_is);
 
   Options options_;
   BlockLedger ledger_;
@@ -229,6 +234,7 @@ class BlockManager {
   std::vector<std::uint64_t> in_flight_;                      // at most two, oldest first; numbers are never used twice
   Moment crossed_{.step = 0, .allocations = 0, .now_ns = 0};  // of the last call that was answered kDeadlineDue
   std::vector<Replaced> replaced_;
+  std::vector<RowId> publishing_;  // scratch of commit_step: rows with a full block that is not published, in batch order
   struct Leaving {
     BlockId block;
     std::uint32_t num_leaving;

@@ -74,6 +74,13 @@ void BlockManager::check() const {
                   ": written=", row.num_written, " known=", row.num_known);
     RKV_INVARIANT(row.num_in_flight > 0 || row.num_written == row.num_planned, "INV-8: row ", i,
                   ": nothing in flight, written=", row.num_written, " planned=", row.num_planned);
+    RKV_INVARIANT(
+        row.easy_end == row.num_planned ||
+            (row.status == RequestStatus::kRunning && !row.shares_blocks && row.easy_end <= request.token_limit &&
+             (row.easy_end - 1) / options_.block_size == row.num_planned / options_.block_size &&
+             row.num_planned + row.slot_shift == index_of(request.blocks[row.num_planned / options_.block_size]) * options_.block_size +
+                                                     row.num_planned % options_.block_size),
+        "INV-8: row ", i, " would be planned from ", row.num_planned, " to ", row.easy_end, " by mistake");
     for (BlockId const block : request.blocks) ++holders[index_of(block)];
     for (std::size_t j = 0; j < request.nodes.size(); ++j) {
       RKV_INVARIANT(ledger_.index().exists(request.nodes[j]) && ledger_.index().block(request.nodes[j]) == request.blocks[j], "INV-8: row ",

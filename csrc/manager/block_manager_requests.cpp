@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "manager/block_manager.hpp"
+#include "manager/victims_ahead.hpp"
 
 namespace residentkv {
 
@@ -105,7 +106,7 @@ Outcome BlockManager::judge(Decision const& decision) const noexcept {
 }
 
 Moment BlockManager::moment_now() const noexcept {
-  return {.step = static_cast<std::int64_t>(num_planned_),
+  return {.step = static_cast<std::int64_t>(num_planned_) + 1,
           .allocations = static_cast<std::int64_t>(ledger_.pool().num_allocations()),
           .now_ns = ledger_.now_ns()};
 }
@@ -177,8 +178,9 @@ void BlockManager::occupy(RowId id, Look const& look) {
 
   std::optional<Reservation> reservation = ledger_.pool().reserve(look.decision.new_blocks - look.decision.num_filled_blocks);
   RKV_INVARIANT(reservation.has_value(), "INV-2: admitted ", look.decision.new_blocks, " blocks without room");
+  VictimsAhead ahead(ledger_, look.decision.new_blocks);
   for (std::uint32_t i = look.num_reused; i < num_blocks; ++i) {
-    if ((i - look.num_reused) % BlockLedger::kVictimsAhead == 0) ledger_.prefetch_victims(num_blocks - i);
+    ahead.before_take();
     if (i < nodes_.size() && ledger_.is_reserved(nodes_[i])) {
       request.blocks.push_back(ledger_.take_to_fill(nodes_[i], id, request.key));
       request.fills.push_back(nodes_[i]);
@@ -192,7 +194,7 @@ void BlockManager::occupy(RowId id, Look const& look) {
   row.shares_blocks = false;
   requests_.seek(id);
   requests_.update_publish_at(id);
-  touch_table(id, 0);
+  buffers_.touch(id, 0);
 }
 
 void BlockManager::record_admission(Request const& request, Decision const& decision) {
@@ -246,8 +248,9 @@ Decision BlockManager::fork(RowId parent_id, RequestKey key, std::int64_t now_ns
   row.num_planned = row.num_written;
   row.shares_blocks = child.blocks.size() > child.nodes.size();
   requests_.row(parent_id).shares_blocks = row.shares_blocks;
+  requests_.seek(parent_id);
   requests_.seek(id);
-  touch_table(id, 0);
+  buffers_.touch(id, 0);
   decision.row = id;
   record_admission(child, decision);
   ledger_.check_accounting();
@@ -260,6 +263,7 @@ void BlockManager::preempt(RowId id) {
   ++version_;
   ++row.epoch;
   row.status = RequestStatus::kPreempting;
+  requests_.seek(id);
   if (row.num_in_flight == 0) retire_row(id);
   ledger_.check_accounting();
 }
@@ -294,6 +298,7 @@ void BlockManager::finish(RowId id) {
   ++version_;
   ++row.epoch;
   row.status = RequestStatus::kRetiring;
+  requests_.seek(id);
   if (row.num_in_flight == 0) retire_row(id);
   ledger_.check_accounting();
 }
@@ -322,6 +327,7 @@ void BlockManager::give_back(RowId id) {
   request.fills.clear();
   row.num_written = 0;
   row.num_planned = 0;
+  requests_.seek(id);
 }
 
 void BlockManager::stop_filling(std::span<BlockLedger::Filling const> stopped) {
@@ -350,15 +356,9 @@ void BlockManager::rewind(RowId id, std::uint32_t num_tokens) {
     release_later(id, request.blocks.back());
     request.blocks.pop_back();
   }
-  touch_table(id, static_cast<std::uint32_t>(request.blocks.size()));
+  buffers_.touch(id, static_cast<std::uint32_t>(request.blocks.size()));
   requests_.seek(id);
   ledger_.check_accounting();
-}
-
-// The row's entries from `index` on differ from what the rotating sets hold.
-void BlockManager::touch_table(RowId id, std::uint32_t index) noexcept {
-  requests_.row(id).stale_sets = (1U << StepBuffers::kNumSets) - 1;
-  buffers_.touch(id, index);
 }
 
 // Releases a block of the row as soon as no step in flight may still name it.

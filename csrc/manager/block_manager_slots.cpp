@@ -12,12 +12,9 @@ std::int32_t* BlockManager::map_slots(RowId id, std::uint32_t count, std::int32_
   Row& row = requests_.row(id);
   Request const& request = requests_.request(id);
   while (count > 0) {
-    if (row.block_left == 0) {
-      row.next_slot = index_of(request.blocks[row.num_planned / options_.block_size]) * options_.block_size;
-      row.block_left = options_.block_size;
-    }
-    std::uint32_t const run = std::min(count, row.block_left);
-    auto first = static_cast<std::int32_t>(row.next_slot);
+    std::uint32_t const offset = row.num_planned % options_.block_size;
+    std::uint32_t const run = std::min(count, options_.block_size - offset);
+    auto first = static_cast<std::int32_t>(index_of(request.blocks[row.num_planned / options_.block_size]) * options_.block_size + offset);
     std::uint32_t i = 0;
     for (; i + 4 <= run; i += 4, first += 4) {  // four at a time: one vector store
       std::array<std::int32_t, 4> const four{first, first + 1, first + 2, first + 3};
@@ -25,11 +22,10 @@ std::int32_t* BlockManager::map_slots(RowId id, std::uint32_t count, std::int32_
     }
     for (; i < run; ++i) slot[i] = first++;
     slot += run;
-    row.next_slot += run;
-    row.block_left -= run;
     row.num_planned += run;
     count -= run;
   }
+  requests_.seek(id);
   return slot;
 }
 

@@ -1,9 +1,87 @@
 #include <algorithm>
-#include <array>
 
 #include "manager/block_manager.hpp"
+#include "manager/victims_ahead.hpp"
 
 namespace residentkv {
+
+// Note [Easy rows]
+// Rationale: nearly every row of nearly every decode step appends one token within its last block. What that takes is in its Row, so the
+//   whole batch stays in the fastest cache; all other rows are looked at one by one.
+// Approach: loops over runs of easy rows that do nothing else, because in one loop with the rest the compiler would keep half of its
+//   variables in memory. Each stops at the first row that needs more thought, and the caller goes on behind it.
+
+// The rows of a batch.
+struct BlockManager::EasyRows {
+  Row* rows;
+  std::uint32_t row_limit;
+  std::int32_t const* numbers;  // [size] of the batch
+  std::size_t size;
+
+  struct Places {
+    Step::Entry* entries;        // [size]
+    std::int32_t* slots;         // one for each row from the first on
+    std::int32_t* context_lens;  // [size]
+  };
+
+  // Marks rows from `i` on as named by the batch, and adds their counts. Stops at one that is unknown, named twice, or not easy.
+  [[nodiscard, gnu::noinline]] std::size_t mark(std::size_t i, std::int32_t const* counts, std::uint32_t mark,
+                                                std::uint64_t& num_tokens) const noexcept {
+    std::uint64_t sum = 0;
+    for (; i < size; ++i) {
+      auto const number = static_cast<std::uint32_t>(numbers[i]);
+      if (number >= row_limit) break;
+      Row& row = rows[number];
+      auto const count = static_cast<std::uint32_t>(counts[i]);
+      if (count - 1 >= row.easy_end - row.num_planned || row.step_mark == mark) break;  // counts below 1 are far too large here
+      row.step_mark = mark;
+      sum += count;
+    }
+    num_tokens += sum;
+    return i;
+  }
+
+  // Plans one token of each row from `i` on. Stops at a row that is not easy.
+  [[nodiscard, gnu::noinline]] std::size_t place(std::size_t i, std::int32_t const* counts, Places const to) const noexcept {
+    std::int32_t* slot = to.slots;
+    for (; i < size; ++i) {
+      Row& row = rows[static_cast<std::uint32_t>(numbers[i])];
+      std::uint32_t const first = row.num_planned;
+      if (counts[i] != 1 || first >= row.easy_end) break;
+      to.entries[i] = {.row = RowId{static_cast<std::uint32_t>(numbers[i])}, .first = first, .count = 1, .kept = 1, .epoch = row.epoch};
+      *slot++ = static_cast<std::int32_t>(first + row.slot_shift);
+      to.context_lens[i] = static_cast<std::int32_t>(first + 1);
+      row.num_planned = first + 1;
+      ++row.num_in_flight;
+    }
+    return i;
+  }
+};
+
+// Of a decode step: how many of its tokens the caller has to name.
+std::uint64_t BlockManager::num_plain_unknown(Row const* rows, std::span<Step::Entry const> entries) noexcept {
+  std::uint64_t unknown = 0;
+  for (Step::Entry const& entry : entries) unknown += rows[index_of(entry.row)].num_known <= entry.first;
+  return unknown;
+}
+
+// Commits the tokens of a decode step from entry `i` on. Stops at one that is void, known already, or needs more room for tokens.
+std::size_t BlockManager::commit_plain(Row* rows, std::span<Step::Entry const> entries, std::size_t i, std::int32_t const* token,
+                                       std::vector<RowId>& publishing) {
+  for (; i < entries.size(); ++i) {
+    Step::Entry const& entry = entries[i];
+    Row& row = rows[index_of(entry.row)];
+    std::uint32_t const first = entry.first;
+    if (row.epoch != entry.epoch || entry.kept != 1 || row.num_known != first || first >= row.token_capacity) break;
+    row.tokens[first] = *token++;
+    row.num_known = first + 1;
+    row.num_written = first + 1;
+    --row.num_in_flight;
+    if (first + 1 >= row.publish_at) [[unlikely]]
+      publishing.push_back(entry.row);
+  }
+  return i;
+}
 
 std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32_t const> rows, std::span<std::int32_t const> counts,
                                                             std::int64_t now_ns, StepTarget const* target) {
@@ -14,8 +92,6 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
   ledger_.set_now(now_ns);
 
   // First look, then touch: either every row gets its slots or nothing happens.
-  Row* const all_rows = requests_.rows();
-  std::uint32_t const row_limit = requests_.row_limit();
   std::uint32_t const available = ledger_.pool().num_available();
   std::uint32_t const mark = ++num_plan_calls_;
   std::uint32_t needed = 0;
@@ -24,19 +100,19 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
   growing_.clear();
   leaving_.clear();
   departures_.clear();
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::int32_t const number = rows[i];
-    RKV_REQUIRE(static_cast<std::uint32_t>(number) < row_limit, "row ", number, " is no admitted request");
-    Row& row = all_rows[number];
-    RKV_REQUIRE(row.status == RequestStatus::kRunning, "row ", number, " is not running");
-    RKV_REQUIRE(row.step_mark != mark, "row ", number, " is in the batch twice");
+  EasyRows const easy{.rows = requests_.rows(), .row_limit = requests_.row_limit(), .numbers = rows.data(), .size = rows.size()};
+  for (std::size_t i = easy.mark(0, counts.data(), mark, num_tokens); i < rows.size();
+       i = easy.mark(i + 1, counts.data(), mark, num_tokens)) {
+    RKV_REQUIRE(static_cast<std::uint32_t>(rows[i]) < easy.row_limit, "row ", rows[i], " is no admitted request");
+    RowId const id{static_cast<std::uint32_t>(rows[i])};
+    Row& row = requests_.row(id);
+    RKV_REQUIRE(row.step_mark != mark, "row ", rows[i], " is in the batch twice");
     row.step_mark = mark;
-    RKV_REQUIRE(counts[i] > 0, "num_tokens=", counts[i], " of row ", number, " must be > 0");
+    RKV_REQUIRE(row.status == RequestStatus::kRunning, "row ", rows[i], " is not running");
+    RKV_REQUIRE(counts[i] > 0, "num_tokens=", counts[i], " of row ", rows[i], " must be > 0");
     auto const count = static_cast<std::uint32_t>(counts[i]);
     num_tokens += count;
-    if (row.num_planned + std::uint64_t{count} <= row.room && !row.shares_blocks) [[likely]]
-      continue;
-    RowId const id{static_cast<std::uint32_t>(number)};
+    if (row.num_planned + std::uint64_t{count} <= requests_.room(id) && !row.shares_blocks) continue;
     Growth const more = growth(id, count);
     if (more.is_refused) {
       if (shortage.refused_row == kNoRow) shortage.refused_row = id;
@@ -49,7 +125,6 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
   if (target != nullptr) check_target(*target, rows, counts, num_tokens);
 
   Moment moment = moment_now();
-  ++moment.step;
   shortage.deadline_due = crosses_deadline(moment);
   if (shortage.deadline_due) [[unlikely]]
     return shortage;
@@ -75,32 +150,27 @@ std::variant<PlannedStep, Shortage> BlockManager::plan_step(std::span<std::int32
   if (!growing_.empty()) grow(rows, counts, needed, planned, set.copies);
   planned.is_decode = num_tokens == rows.size();
   planned.entries.resize(rows.size());
-  Step::Entry* const entries = planned.entries.data();
-  std::int32_t* const set_rows = set.rows.data();
-  std::int32_t* const context_lens = set.context_lens.data();
-  auto const set_bit = static_cast<std::uint8_t>(1U << (number % StepBuffers::kNumSets));
+  std::ranges::copy(rows, set.rows.data());
   std::int32_t* slot = target != nullptr ? target->slot_mapping : set.slot_mapping.data();
-  for (std::size_t i = 0; i < rows.size(); ++i) {
+  for (std::size_t i = 0;; ++i) {
+    std::size_t const next =
+        easy.place(i, counts.data(), {.entries = planned.entries.data(), .slots = slot, .context_lens = set.context_lens.data()});
+    slot += next - i;
+    i = next;
+    if (i == rows.size()) break;
     RowId const id{static_cast<std::uint32_t>(rows[i])};
     auto const count = static_cast<std::uint32_t>(counts[i]);
-    Row& row = all_rows[rows[i]];
-    entries[i] = {.row = id, .first = row.num_planned, .count = count, .kept = count, .epoch = row.epoch};
-    if (count == 1 && row.block_left > 0) {
-      *slot++ = static_cast<std::int32_t>(row.next_slot++);
-      --row.block_left;
-      ++row.num_planned;
-    } else {
-      slot = map_slots(id, count, slot);
-    }
+    Row& row = requests_.row(id);
+    planned.entries[i] = {.row = id, .first = row.num_planned, .count = count, .kept = count, .epoch = row.epoch};
+    slot = map_slots(id, count, slot);
     ++row.num_in_flight;
-    set_rows[i] = rows[i];
-    context_lens[i] = static_cast<std::int32_t>(row.num_planned);
-    if ((row.stale_sets & set_bit) != 0 && target == nullptr) [[unlikely]] {
-      buffers_.sync(set, id, requests_.request(id).blocks);
-      row.stale_sets = static_cast<std::uint8_t>(row.stale_sets & ~set_bit);
-    }
+    set.context_lens[i] = static_cast<std::int32_t>(row.num_planned);
   }
-  if (target != nullptr) write_target(*target, rows);
+  if (target != nullptr) {
+    write_target(*target, rows);
+  } else {
+    buffers_.sync(number, [this](RowId row) -> std::span<BlockId const> { return requests_.request(row).blocks; });
+  }
   if (!growing_.empty()) ledger_.check_accounting();
   return PlannedStep{
       .step = StepId{number}, .num_rows = static_cast<std::uint32_t>(rows.size()), .num_tokens = static_cast<std::uint32_t>(num_tokens)};
@@ -158,13 +228,14 @@ void BlockManager::grow(std::span<std::int32_t const> rows, std::span<std::int32
                         std::vector<BlockCopy>& copies) {
   std::optional<Reservation> reservation = ledger_.pool().reserve(num_blocks);
   RKV_INVARIANT(reservation.has_value(), "INV-2: planned ", num_blocks, " blocks without room");
-  ledger_.prefetch_victims(num_blocks);
+  VictimsAhead ahead(ledger_, num_blocks);
   for (Step::Departure& departure : departures_) {
     Row const& row = requests_.row(departure.row);
     Request& request = requests_.request(departure.row);
+    ahead.before_take();
     departure.own = ledger_.take(*reservation, request.key);
     request.blocks[departure.index] = departure.own;
-    touch_table(departure.row, departure.index);
+    buffers_.touch(departure.row, departure.index);
     if (departure.index == row.num_planned / options_.block_size && row.num_planned % options_.block_size != 0) {
       copies.push_back({.source = static_cast<std::int32_t>(index_of(departure.shared)),  // only what is written is worth copying
                         .target = static_cast<std::int32_t>(index_of(departure.own))});
@@ -175,8 +246,11 @@ void BlockManager::grow(std::span<std::int32_t const> rows, std::span<std::int32
     RowId const id{static_cast<std::uint32_t>(rows[i])};
     Request& request = requests_.request(id);
     std::uint32_t const end = blocks_for(requests_.row(id).num_planned + static_cast<std::uint64_t>(counts[i]), options_.block_size);
-    touch_table(id, static_cast<std::uint32_t>(request.blocks.size()));
-    while (request.blocks.size() < end) request.blocks.push_back(ledger_.take(*reservation, request.key));
+    buffers_.touch(id, static_cast<std::uint32_t>(request.blocks.size()));
+    while (request.blocks.size() < end) {
+      ahead.before_take();
+      request.blocks.push_back(ledger_.take(*reservation, request.key));
+    }
     request.peak_blocks = std::max(request.peak_blocks, end);
     if (!request.is_bounded) request.token_limit = request.peak_blocks * options_.block_size;
     requests_.seek(id);
@@ -198,11 +272,10 @@ std::span<Replaced const> BlockManager::commit_step(StepId id, std::span<std::in
   std::span<Step::Entry const> const entries = committed.entries;
   RKV_REQUIRE(num_valid.empty() || num_valid.size() == entries.size(), "num_valid has ", num_valid.size(), " entries, the step has ",
               entries.size(), " rows");
-  Row* const all_rows = requests_.rows();
   bool const is_plain_decode = committed.is_decode && num_valid.empty();
   std::uint64_t unknown = 0;
   if (is_plain_decode) {
-    for (Step::Entry const& entry : entries) unknown += all_rows[index_of(entry.row)].num_known <= entry.first;
+    unknown = num_plain_unknown(requests_.rows(), entries);
   } else {
     for (std::size_t i = 0; i < entries.size(); ++i) {
       std::uint32_t valid = entries[i].count;
@@ -223,20 +296,18 @@ std::span<Replaced const> BlockManager::commit_step(StepId id, std::span<std::in
   ++version_;
   in_flight_.erase(in_flight_.begin());
   replaced_.clear();
+  publishing_.clear();
   std::int32_t const* next_token = token_ids.data();
   for (std::size_t i = 0; i < entries.size(); ++i) {
-    Step::Entry const& entry = entries[i];
-    Row& row = all_rows[index_of(entry.row)];
-    if (is_plain_decode && row.epoch == entry.epoch && entry.kept == 1 && row.num_known == entry.first &&
-        row.num_known < row.token_capacity) [[likely]] {
-      --row.num_in_flight;
-      row.tokens[row.num_known++] = *next_token++;
-      row.num_written = row.num_known;
-      if (row.num_written >= row.publish_at) publish(entry.row);
-    } else {
-      commit_entry(entry, num_valid.empty() ? entry.count : static_cast<std::uint32_t>(num_valid[i]), next_token);
+    if (is_plain_decode) {
+      std::size_t const next = commit_plain(requests_.rows(), entries, i, next_token, publishing_);
+      next_token += next - i;
+      i = next;
+      if (i == entries.size()) break;
     }
+    commit_entry(entries[i], num_valid.empty() ? entries[i].count : static_cast<std::uint32_t>(num_valid[i]), next_token);
   }
+  publish_rows();
   for (Step::Departure const& departure : committed.departures) ledger_.pool().release(departure.shared);
   committed.departures.clear();
   for (BlockId const block : committed.given_back) ledger_.pool().release(block);
@@ -267,7 +338,7 @@ void BlockManager::commit_entry(Step::Entry const& entry, std::uint32_t num_vali
     ++row.epoch;
     requests_.seek(entry.row);
   }
-  if (row.num_written >= row.publish_at) publish(entry.row);
+  if (row.num_written >= row.publish_at) publishing_.push_back(entry.row);
 }
 
 void BlockManager::make_token_room(RowId id, std::uint32_t num_tokens) {
@@ -276,55 +347,6 @@ void BlockManager::make_token_room(RowId id, std::uint32_t num_tokens) {
   request.tokens.resize(std::max<std::size_t>({request.tokens.size() * 2, std::size_t{row.num_known} + num_tokens, 64}));
   row.tokens = request.tokens.data();
   row.token_capacity = static_cast<std::uint32_t>(request.tokens.size());
-}
-
-// Publishes the row's full blocks of known, written tokens. Stops for good at the first block that may not enter the index.
-void BlockManager::publish(RowId id) {
-  Row& row = requests_.row(id);
-  Request& request = requests_.request(id);
-  PrefixIndex const& index = ledger_.index();
-  auto const absent = request.future_reuse ? BlockLedger::Absent::kCreate : BlockLedger::Absent::kLeave;
-  NodeId parent = request.nodes.empty() ? PrefixIndex::root(request.root) : request.nodes.back();
-  std::size_t const num_full = full_blocks(row.num_written, options_.block_size);
-  auto parent_is = BlockLedger::Parent::kKnown;
-  constexpr std::size_t kGroup = 16;  // hashed ahead, so that the heads of a group are fetched together
-  std::array<ChainBlock, kGroup> group;
-  std::size_t in_group = 0;
-  std::size_t next = 0;
-  while (request.nodes.size() < num_full) {
-    std::size_t const i = request.nodes.size();
-    if (next == in_group) {
-      in_group = std::min(kGroup, num_full - i);
-      next = 0;
-      std::uint64_t hash = request.chain_hash;
-      for (std::size_t j = 0; j < in_group; ++j) {
-        ExtraId const extra = i + j < request.extras.size() ? request.extras[i + j] : kNoExtra;
-        std::int32_t const* tokens = row.tokens + (i + j) * options_.block_size;
-        hash = index.hash().next(hash, tokens, extra);
-        group[j] = {.tokens = tokens, .extra = extra, .hash = hash};
-        index.prefetch_head(hash);
-      }
-    }
-    ChainBlock const& content = group[next++];
-    BlockId const own = request.blocks[i];
-    BlockLedger::Published const published = ledger_.publish(parent, content, own, absent, parent_is, request.key);
-    if (published.node == kNoNode) {
-      row.publish_at = Row::kNothingToPublish;
-      return;
-    }
-    if (published.stopped_filler != kNoRow) std::erase(requests_.request(published.stopped_filler).fills, published.node);
-    if (published.block != own) {  // somebody was first: keep one copy of the content
-      request.blocks[i] = published.block;
-      touch_table(id, static_cast<std::uint32_t>(i));
-      replaced_.push_back({.row = id, .index = static_cast<std::uint32_t>(i), .old_block = own, .new_block = published.block});
-      release_later(id, own);
-    }
-    request.nodes.push_back(published.node);
-    request.chain_hash = content.hash;
-    parent = published.node;
-    parent_is = published.is_new ? BlockLedger::Parent::kJustCreated : BlockLedger::Parent::kKnown;
-  }
-  requests_.update_publish_at(id);
 }
 
 std::vector<StepId> BlockManager::fail_step(StepId id) {
@@ -362,7 +384,7 @@ void BlockManager::undo(Step::Departure const& departure) {
   if (departure.index < blocks.size() && blocks[departure.index] == departure.own) {
     blocks[departure.index] = departure.shared;
     ledger_.pool().release(departure.own);
-    touch_table(departure.row, departure.index);
+    buffers_.touch(departure.row, departure.index);
     requests_.seek(departure.row);
   } else {  // rewound meanwhile
     ledger_.pool().release(departure.shared);

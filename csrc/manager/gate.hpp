@@ -42,6 +42,12 @@ class Gate {
     return body();
   }
 
+  // Somebody else found the bookkeeping broken: nothing enters any more. The first reason is kept.
+  void poison(std::string const& reason) {
+    Pass const pass(*this);
+    if (poisoned_.empty()) poisoned_ = reason.empty() ? "for no stated reason" : reason;
+  }
+
   void close() {
     Pass const pass(*this);
     is_closed_ = true;
@@ -75,14 +81,13 @@ class Gate {
     RKV_REQUIRE(!is_closed_, "the manager is closed");
   }
 
-  static std::atomic<std::uint64_t>& fork_generation_counter() noexcept {
-    static std::atomic<std::uint64_t> counter{0};
-    static int const registered =
-        pthread_atfork(nullptr, nullptr, [] { fork_generation_counter().fetch_add(1, std::memory_order_relaxed); });
+  static std::uint64_t current_fork_generation() noexcept {
+    static int const registered = pthread_atfork(nullptr, nullptr, [] { num_forks_.fetch_add(1, std::memory_order_relaxed); });
     static_cast<void>(registered);
-    return counter;
+    return num_forks_.load(std::memory_order_relaxed);
   }
-  static std::uint64_t current_fork_generation() noexcept { return fork_generation_counter().load(std::memory_order_relaxed); }
+
+  inline static std::atomic<std::uint64_t> num_forks_{0};  // between this process and the first one that made a gate
 
   std::atomic<bool> is_taken_{false};
   bool is_closed_ = false;

@@ -1,6 +1,9 @@
 #pragma once
 // The admitted requests. A Row is what every step touches (one cache line); a Request is the rest.
 //
+// A decode step looks at rows only: tokens up to easy_end can be planned by counting, and go to slot position + slot_shift. Whatever needs
+// more thought (a block to take, a shared block, a limit, a row that is not running) makes easy_end equal num_planned.
+//
 // Token counts of a request: num_committed <= num_written <= num_planned, and num_known counts tokens whose ids are known (the prompt from
 // the start). Positions [0, num_written) hold KV; full blocks of known, written tokens are published: request.nodes has one entry per
 // published block, so num_committed = nodes.size() * block_size. Thread safety: none.
@@ -30,16 +33,14 @@ struct alignas(64) Row {
   std::uint32_t token_capacity = 0;
   std::uint32_t num_written = 0;
   std::uint32_t num_planned = 0;
-  std::uint32_t room = 0;        // tokens that can be planned without asking: within the blocks held and the limit of the request
+  std::uint32_t easy_end = 0;    // num_planned <= easy_end: planning up to here stays within the block of position num_planned
+  std::uint32_t slot_shift = 0;  // slot of a position below easy_end, minus the position (modulo 2^32)
   std::uint32_t publish_at = 0;  // written tokens that complete the next unpublished block
-  std::uint32_t next_slot = 0;   // of position num_planned, while block_left > 0
-  std::uint32_t block_left = 0;  // slots left in the block that holds position num_planned
   std::uint32_t epoch = 0;       // changes when steps in flight become void for this row
   std::uint32_t step_mark = 0;   // low bits of the last step that names the row: a batch names it once
   std::uint16_t num_in_flight = 0;
   RequestStatus status = RequestStatus::kUnused;
-  std::uint8_t stale_sets = 0;  // bit i: set i of the step buffers does not hold the row's latest entries
-  bool shares_blocks = false;   // after a fork: unpublished blocks may have another holder, and are copied before they are written
+  bool shares_blocks = false;  // after a fork: unpublished blocks may have another holder, and are copied before they are written
 };
 static_assert(sizeof(Row) == 64);
 
@@ -110,19 +111,20 @@ class RequestTable {
     return status == RequestStatus::kRunning || status == RequestStatus::kPreempting || status == RequestStatus::kPreempted;
   }
 
-  // Sets where the next planned token goes, from num_planned and the blocks held.
+  // Sets where the next planned tokens go, from num_planned and the blocks held. Call after any of what it reads has changed.
   void seek(RowId id) noexcept {
     Row& row = rows_[index_of(id)];
     Request const& request = requests_[index_of(id)];
     std::uint32_t const index = row.num_planned / block_size_;
-    std::uint32_t const offset = row.num_planned % block_size_;
-    row.block_left = index < request.blocks.size() ? block_size_ - offset : 0;
-    if (row.block_left > 0) row.next_slot = index_of(request.blocks[index]) * block_size_ + offset;
-    update_room(row, request);
+    row.easy_end = row.num_planned;
+    if (row.status != RequestStatus::kRunning || row.shares_blocks || index >= request.blocks.size()) return;
+    row.easy_end = std::max(row.num_planned, std::min((index + 1) * block_size_, request.token_limit));
+    row.slot_shift = (index_of(request.blocks[index]) - index) * block_size_;
   }
-  void update_room(Row& row, Request const& request) const noexcept {
-    std::uint64_t const held = std::uint64_t{request.blocks.size()} * block_size_;
-    row.room = held < request.token_limit ? static_cast<std::uint32_t>(held) : request.token_limit;
+  // Tokens that can be planned within the blocks held and the limit of the request.
+  [[nodiscard]] std::uint64_t room(RowId id) const noexcept {
+    Request const& request = requests_[index_of(id)];
+    return std::min<std::uint64_t>(request.blocks.size() * std::uint64_t{block_size_}, request.token_limit);
   }
   void update_publish_at(RowId id) noexcept {
     rows_[index_of(id)].publish_at = static_cast<std::uint32_t>((requests_[index_of(id)].nodes.size() + 1) * block_size_);

@@ -1,6 +1,7 @@
 #pragma once
 // What a planned step hands to the model: block tables, slot mapping, context lengths. Three sets rotate, so a step's arrays stay untouched
-// while two later steps are planned. A row's entries persist: only what changed since a set last saw the row is written.
+// while two later steps are planned. A row's entries persist: only what changed since a set last saw the row is written, and a set lists
+// the rows it has to see, so that a step does not ask every row of its batch.
 //
 // Entries beyond a row's blocks hold `padding` (0 with a null block, else -1).
 // Thread safety: none. Memory is reserved up front and touched on use.
@@ -39,15 +40,17 @@ class StepBuffers {
     std::vector<BlockCopy> copies;
     std::vector<std::uint32_t> synced;  // per row: entries that are up to date
     std::vector<std::uint32_t> filled;  // per row: entries ever written since the last padding
+    std::vector<RowId> stale;           // rows with entries that are not up to date, each once
   };
 
-  explicit StepBuffers(Options options) : options_(options) {
+  explicit StepBuffers(Options options) : options_(options), stale_in_(options.max_requests, 0) {
     for (Set& set : sets_) {
       set.block_table.grow(std::size_t{options.max_requests} * options.max_blocks_per_request);
       set.slot_mapping.grow(options.max_tokens);
       set.rows.grow(options.max_requests);
       set.context_lens.grow(options.max_requests);
       set.synced.resize(options.max_requests, 0);
+      set.stale.reserve(options.max_requests);
       set.filled.resize(options.max_requests, options.padding == 0 ? 0 : options.max_blocks_per_request);
     }
   }
@@ -58,10 +61,26 @@ class StepBuffers {
 
   // The row's entries from `index` on changed.  O(1).
   void touch(RowId row, std::uint32_t index) noexcept {
-    for (Set& set : sets_) set.synced[index_of(row)] = std::min(set.synced[index_of(row)], index);
+    for (std::uint32_t i = 0; i < kNumSets; ++i) {
+      Set& set = sets_[i];
+      set.synced[index_of(row)] = std::min(set.synced[index_of(row)], index);
+      if ((stale_in_[index_of(row)] & (1U << i)) == 0) set.stale.push_back(row);
+    }
+    stale_in_[index_of(row)] = (1U << kNumSets) - 1;
   }
-  // Brings the row up to date in one set.  O(entries changed since it last was).
-  void sync(Set& set, RowId row, std::span<BlockId const> blocks) noexcept {
+  // Brings every row up to date in the step's set; blocks_of(row) are its blocks now.  O(entries changed since they last were).
+  template <typename BlocksOf>
+  void sync(std::uint64_t step, BlocksOf&& blocks_of) noexcept {
+    Set& set = this->set(step);
+    for (RowId const row : set.stale) {
+      sync_row(set, row, blocks_of(row));
+      stale_in_[index_of(row)] &= static_cast<std::uint8_t>(~(1U << (step % kNumSets)));
+    }
+    set.stale.clear();
+  }
+
+ private:
+  void sync_row(Set& set, RowId row, std::span<BlockId const> blocks) const noexcept {
     std::uint32_t const from = set.synced[index_of(row)];
     auto const size = static_cast<std::uint32_t>(blocks.size());
     if (from == size && set.filled[index_of(row)] <= size) return;
@@ -72,9 +91,9 @@ class StepBuffers {
     set.filled[index_of(row)] = size;
   }
 
- private:
   Options options_;
   std::array<Set, kNumSets> sets_;
+  std::vector<std::uint8_t> stale_in_;  // per row, bit i: set i lists it as stale
 };
 
 }  // namespace residentkv

@@ -28,7 +28,7 @@ bool PrefixIndex::spells(Node const& node, std::uint32_t index, NodeId parent, C
 
 NodeId PrefixIndex::find(NodeId parent, ChainBlock const& block) const noexcept {
   auto const hash = static_cast<std::uint32_t>(block.hash);
-  for (NodeId node = head(hash); node != kNoNode; node = nodes_[index_of(node)].next) {
+  for (NodeId node = head(hash); node != kNoNode; node = target(nodes_[index_of(node)].next)) {
     Node const& record = nodes_[index_of(node)];
     if (record.hash == hash && spells(record, index_of(node), parent, block)) return node;
   }
@@ -80,7 +80,7 @@ void PrefixIndex::walk(RootId root_id, std::span<std::int32_t const> tokens, std
 
 NodeId PrefixIndex::insert(NodeId parent, ChainBlock const& block) {
   if (num_nodes_ > mask_) grow_heads();
-  NodeId node = free_head_;
+  NodeId node = target(free_head_);
   if (node == kNoNode) {
     if (fresh_ == nodes_.size()) {
       std::size_t const size = nodes_.size() + nodes_.size() / 2 + 16;
@@ -94,7 +94,8 @@ NodeId PrefixIndex::insert(NodeId parent, ChainBlock const& block) {
   bool const has_parent = !is_root(parent);
   std::uint32_t const position = has_parent ? this->position(parent) + 1 : 0;
   nodes_[index_of(node)] = {.parent = parent,
-                            .next = kNoNode,
+                            .next = kNoLink,
+                            .previous = kNoNode,
                             .hash = static_cast<std::uint32_t>(block.hash),
                             .extra = block.extra,
                             .block = kNoBlock,
@@ -116,36 +117,41 @@ void PrefixIndex::erase(NodeId id) {
   if (node.extra != kNoExtra) extra_keys_.release(node.extra);
   node.parent = kNoNode;
   node.next = free_head_;
-  free_head_ = id;
+  free_head_ = link_to(id);
   --num_nodes_;
 }
 
 void PrefixIndex::link(NodeId id) noexcept {
   Node& node = nodes_[index_of(id)];
-  node.next = head(node.hash);
-  heads_[node.hash & mask_] = index_of(id) + 1;
+  Link& head = heads_[node.hash & mask_];
+  node.previous = kNoNode;
+  node.next = head;
+  set_previous(head, id);
+  head = link_to(id);
+}
+
+// Without a branch: whether a chain ends here is a coin toss, and guessing it wrong would wait for the memory that decides it.
+void PrefixIndex::set_previous(Link of, NodeId previous) noexcept {
+  NodeId* const field = of == kNoLink ? &nobody_ : &nodes_[of - 1].previous;
+  *field = previous;
 }
 
 void PrefixIndex::unlink(NodeId id) {
   Node const& node = nodes_[index_of(id)];
-  NodeId before = head(node.hash);
-  if (before == id) {
-    heads_[node.hash & mask_] = index_of(node.next) + 1;  // kNoNode + 1 is 0: empty
-  } else {
-    while (before != kNoNode && nodes_[index_of(before)].next != id) before = nodes_[index_of(before)].next;
-    RKV_INVARIANT(before != kNoNode, "INV-5: node ", index_of(id), " is not where its hash says");
-    nodes_[index_of(before)].next = node.next;
-  }
+  Link* const to_here = node.previous == kNoNode ? &heads_[node.hash & mask_] : &nodes_[index_of(node.previous)].next;
+  RKV_INVARIANT(*to_here == link_to(id), "INV-5: node ", index_of(id), " is not where its hash says");
+  *to_here = node.next;
+  set_previous(node.next, node.previous);
 }
 
 void PrefixIndex::grow_heads() {
-  RawArray<std::uint32_t, Fill::kZero> const old = std::move(heads_);
-  heads_ = RawArray<std::uint32_t, Fill::kZero>(old.size() * 2);
+  RawArray<Link, Fill::kZero> const old = std::move(heads_);
+  heads_ = RawArray<Link, Fill::kZero>(old.size() * 2);
   mask_ = static_cast<std::uint32_t>(heads_.size() - 1);
   for (std::size_t i = 0; i < old.size(); ++i) {
-    for (NodeId node{old[i] - 1}; node != kNoNode;) {
-      NodeId const next = nodes_[index_of(node)].next;
-      link(node);
+    for (Link node = old[i]; node != kNoLink;) {
+      Link const next = nodes_[node - 1].next;
+      link(target(node));
       node = next;
     }
   }
@@ -162,9 +168,10 @@ void PrefixIndex::check() const {
       RKV_INVARIANT(exists(node.parent) && position(node.parent) + 1 == position(NodeId{i}), "INV-5: node ", i, " has no parent");
       ++children[index_of(node.parent)];
     }
+    NodeId before = kNoNode;
     NodeId found = head(node.hash);
-    while (found != kNoNode && found != NodeId{i}) found = nodes_[index_of(found)].next;
-    RKV_INVARIANT(found == NodeId{i}, "INV-5: node ", i, " can not be found");
+    while (found != kNoNode && found != NodeId{i}) found = target(nodes_[index_of(before = found)].next);
+    RKV_INVARIANT(found == NodeId{i} && node.previous == before, "INV-5: node ", i, " can not be found, or not left");
   }
   for (std::uint32_t i = 0; i < fresh_; ++i) {
     RKV_INVARIANT(nodes_[i].parent == kNoNode || nodes_[i].num_children == children[i], "INV-5: node ", i, " counts ",

@@ -2,7 +2,8 @@
 // An exact index of token chains: a trie whose nodes are blocks of tokens, one root per cache identity. Two chains share a node only when
 // the identity, every token and every extra key up to it are equal; the hash finds candidates, tokens decide.
 //
-// Nodes are found through a hash table of chains: heads here, links in the nodes, so forgetting a node is usually one store.
+// Nodes are found through a hash table of chains: heads here, links both ways in the nodes. Whoever is forgotten is usually the oldest of
+// its chain: walking to it from the head would wait for the memory of every node before it.
 //
 // A node may name a block that holds its KV ("backed") or not (planned by a claim). The index does not know who may be evicted (alloc/
 // does): it only refuses to forget a node that still has children.
@@ -73,14 +74,24 @@ class PrefixIndex {
   [[nodiscard]] bool exists(NodeId node) const noexcept { return index_of(node) < fresh_ && nodes_[index_of(node)].parent != kNoNode; }
   [[nodiscard]] std::size_t metadata_bytes() const noexcept { return nodes_.size() * sizeof(Node) + heads_.size() * sizeof(std::uint32_t); }
 
-  // Hints for whoever handles many nodes: the node, the head its chain hangs from, the head of a hash.
+  // Hints for whoever handles many nodes: the node, what erase() touches besides it, the head of a hash.
   void prefetch(NodeId node) const noexcept {
     if (node != kNoNode) __builtin_prefetch(&nodes_[index_of(node)]);
   }
-  void prefetch_links(NodeId node) const noexcept {
-    if (node == kNoNode) return;
-    prefetch_head(nodes_[index_of(node)].hash);
-    if (!is_root(nodes_[index_of(node)].parent)) prefetch(nodes_[index_of(node)].parent);
+  void prefetch_links(NodeId id) const noexcept {
+    if (id == kNoNode) return;
+    Node const& node = nodes_[index_of(id)];
+    __builtin_prefetch(node.previous == kNoNode ? &heads_[node.hash & mask_] : &nodes_[index_of(node.previous)].next);
+    if (node.next != kNoLink) __builtin_prefetch(&nodes_[node.next - 1]);
+    if (!is_root(node.parent)) prefetch(node.parent);
+  }
+  // The first node of a hash's chain, which find() and insert() touch.  REQUIRES for speed: its head was fetched.
+  void prefetch_chain(std::uint64_t hash) const noexcept { prefetch(head(static_cast<std::uint32_t>(hash))); }
+  // The tokens of the nodes that the next `count` inserts use. Their records are at hand: they were erased last.
+  void prefetch_unused(std::uint32_t count) const noexcept {
+    for (Link node = free_head_; node != kNoLink && count > 0; --count, node = nodes_[node - 1].next) {
+      __builtin_prefetch(&tokens_[std::size_t{node - 1} * options_.block_size], 1);
+    }
   }
   void prefetch_head(std::uint64_t hash) const noexcept { __builtin_prefetch(&heads_[static_cast<std::uint32_t>(hash) & mask_]); }
 
@@ -88,20 +99,26 @@ class PrefixIndex {
 
  private:
   static constexpr std::uint32_t kRootBit = 0x80000000U;
+  using Link = std::uint32_t;  // number of a node + 1
+  static constexpr Link kNoLink = 0;
   struct Node {
-    NodeId parent;  // kNoNode: unused
-    NodeId next;    // in the chain of its hash; of an unused node, in the list of unused nodes
+    NodeId parent;    // kNoNode: unused
+    Link next;        // in the chain of its hash; of an unused node, in the list of unused nodes
+    NodeId previous;  // in the chain of its hash; kNoNode: it hangs from the head
     std::uint32_t hash;
     ExtraId extra;
     BlockId block;
     std::uint32_t num_children;
     std::uint32_t position;  // in the chain of tokens, from 0
   };
-  static_assert(sizeof(Node) == 28);
+  static_assert(sizeof(Node) == 32);  // two to a cache line
 
   [[nodiscard]] bool spells(Node const& node, std::uint32_t index, NodeId parent, ChainBlock const& block) const noexcept;
-  [[nodiscard]] NodeId head(std::uint32_t hash) const noexcept { return NodeId{heads_[hash & mask_] - 1}; }  // 0 - 1 is kNoNode
+  [[nodiscard]] static constexpr NodeId target(Link link) noexcept { return NodeId{link - 1}; }  // of kNoLink: kNoNode
+  [[nodiscard]] static constexpr Link link_to(NodeId node) noexcept { return index_of(node) + 1; }
+  [[nodiscard]] NodeId head(std::uint32_t hash) const noexcept { return target(heads_[hash & mask_]); }
   void link(NodeId node) noexcept;
+  void set_previous(Link of, NodeId previous) noexcept;
   void unlink(NodeId node);
   void grow_heads();
 
@@ -109,12 +126,13 @@ class PrefixIndex {
   TokenHash hash_;
   ExtraKeys extra_keys_;
   RawArray<Node> nodes_;
-  RawArray<std::int32_t> tokens_;               // [node][block_size]
-  RawArray<std::uint32_t, Fill::kZero> heads_;  // number of the first node of a chain + 1; 0: empty
+  RawArray<std::int32_t> tokens_;      // [node][block_size]
+  RawArray<Link, Fill::kZero> heads_;  // the first node of each chain
+  NodeId nobody_ = kNoNode;            // takes what is written to the node after the last of a chain
   std::uint32_t mask_ = 0;
   std::uint32_t num_nodes_ = 0;
   std::uint32_t fresh_ = 0;
-  NodeId free_head_ = kNoNode;
+  Link free_head_ = kNoLink;
 };
 
 }  // namespace residentkv

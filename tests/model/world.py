@@ -257,7 +257,7 @@ class World:
         """`expected`, unless a claim's deadline comes first."""
         return expected
 
-    def crossed(self, step: int, num_allocations: int) -> list[int]:
+    def crossed(self, num_allocations: int) -> list[int]:
         """Claims whose deadline lies before this moment."""
         return []
 

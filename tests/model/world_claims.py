@@ -105,21 +105,21 @@ class ClaimWorld(StepWorld):
         self.deadlines[claim.claim] = deadline
         self.settle()
 
-    def crossed(self, step: int, num_allocations: int) -> list[int]:
-        """Claims whose deadline lies before this moment: by clock, then earliest first."""
+    def crossed(self, num_allocations: int) -> list[int]:
+        """Claims whose deadline lies before the next step and that allocation: by clock, then earliest first."""
         live = [(claim, self.deadlines[claim]) for claim in self.facts.claims]
         by_clock = [
-            sorted((d.step, c) for c, d in live if d.step != NEVER and step > d.step),
+            sorted((d.step, c) for c, d in live if d.step != NEVER and self.num_steps + 1 > d.step),
             sorted((d.allocations, c) for c, d in live if d.allocations != NEVER and num_allocations > d.allocations),
             sorted((d.now_ns, c) for c, d in live if d.now_ns != NEVER and self.now_ns >= d.now_ns),
         ]
         return list(dict.fromkeys(claim for clock in by_clock for _, claim in clock))
 
     def _or_due(self, expected: Expected, num_taken: int | None = None) -> Expected:
-        self.due = self.crossed(self.num_steps, self.num_allocations)
+        self.due = self.crossed(self.num_allocations)
         if not self.due and expected.outcome is Outcome.ADMITTED:
             num_taken = expected.new_blocks if num_taken is None else num_taken
-            self.due = self.crossed(self.num_steps, self.num_allocations + num_taken)
+            self.due = self.crossed(self.num_allocations + num_taken)
         return Expected(**{**asdict(expected), "outcome": Outcome.DEADLINE_DUE}) if self.due else expected
 
     def expire_due(self, call: Callable[[], Answer]) -> Answer:

@@ -19,9 +19,9 @@ class StepWorld(World):
         refused = [request for request, count in zip(requests, counts, strict=True) if self._is_refused(request, count)]
         needed, without_room = self._needed(requests, counts, refused)
         shortfall = max(0, needed - self.facts.room)
-        self.due = self.crossed(self.num_steps + 1, self.num_allocations)
+        self.due = self.crossed(self.num_allocations)
         if not (self.due or refused or shortfall):
-            self.due = self.crossed(self.num_steps + 1, self.num_allocations + needed)
+            self.due = self.crossed(self.num_allocations + needed)
 
         answer = self.core.plan_step(ints(*(request.row for request in requests)), ints(*counts), self.now_ns, None)
         self.book.journal.add(self.core.drain())

@@ -41,7 +41,7 @@ class Churn {
   std::uint32_t pick(std::uint32_t below) { return static_cast<std::uint32_t>(random_() % below); }
   std::vector<std::int32_t> tokens() {  // few different contents, so that they meet
     std::vector<std::int32_t> result(1 + pick(6 * kBlockSize));
-    std::int32_t const variant = static_cast<std::int32_t>(pick(3));
+    auto const variant = static_cast<std::int32_t>(pick(3));
     for (std::size_t i = 0; i < result.size(); ++i) result[i] = i < kBlockSize * 2 ? 1 : variant;
     return result;
   }

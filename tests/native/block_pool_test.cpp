@@ -39,7 +39,7 @@ TEST(reservation_forfeits_what_was_not_taken) {
     Reservation reservation = pool.reserve(3).value();
     CHECK_EQUAL(pool.num_available(), 1U);
     static_cast<void>(pool.take(reservation));
-    Reservation moved = std::move(reservation);
+    Reservation const moved = std::move(reservation);
     CHECK_EQUAL(moved.remaining(), 2U);
     CHECK(!pool.reserve(2).has_value());
   }

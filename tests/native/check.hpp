@@ -5,6 +5,7 @@
 #include <functional>
 #include <iostream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace residentkv::testing {
@@ -43,8 +44,8 @@ inline void fail(char const* file, int line, std::string const& what) {
   } while (false)
 #define CHECK_EQUAL(a, b)                                                                            \
   do {                                                                                               \
-    auto const left_value = (a);                                                                     \
-    decltype(left_value) const right_value = (b);                                                    \
+    auto const& left_value = (a);                                                                    \
+    std::decay_t<decltype(left_value)> const right_value = (b);                                      \
     if (!(left_value == right_value)) ::residentkv::testing::fail(__FILE__, __LINE__, #a " != " #b); \
   } while (false)
 #define CHECK_THROWS(Error, expression)                                                                     \

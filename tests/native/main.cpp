@@ -1,7 +1,7 @@
 // Runs every TEST, or those whose name contains the first argument.
 #include "check.hpp"
 
-int main(int argc, char** argv) {
+int main(int argc, char const* const* argv) {
   std::string const wanted = argc > 1 ? argv[1] : "";
   int num_passed = 0;
   int num_failed = 0;

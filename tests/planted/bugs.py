@@ -1,13 +1,23 @@
-"""Bugs on purpose: each breaks one rule of the native core, and names the test that notices."""
+"""Bugs on purpose: each breaks one rule of the native core or of the Python above it, and names a test that notices."""
 
 from tests.planted.workshop import Bug, Edit
 
 LEDGER = "csrc/manager/block_ledger.cpp"
 REQUESTS = "csrc/manager/block_manager_requests.cpp"
 STEPS = "csrc/manager/block_manager_steps.cpp"
+PUBLISH = "csrc/manager/block_manager_publish.cpp"
 CLAIMS = "csrc/manager/block_manager_claims.cpp"
 CONFLICT = "csrc/manager/conflict.cpp"
 INDEX = "csrc/prefix/prefix_index.cpp"
+
+ARBITER = "python/residentkv/contract/arbiter.py"
+CLAIM = "python/residentkv/contract/claim.py"
+DESK = "python/residentkv/runtime/conflict_desk.py"
+MANAGER = "python/residentkv/runtime/claim_manager.py"
+TABLE = "python/residentkv/runtime/claim_table.py"
+
+DECISIONS = "tests/model/test_reference.py::TestReference"
+RUNTIME_TESTS = "tests/unit/runtime/"
 
 CLAIM_TESTS = "tests/unit/test_core_claims.py::"
 REQUEST_TESTS = "tests/unit/test_core_requests.py::"
@@ -75,9 +85,9 @@ BUGS = (
         "a_match_before_commit",
         (
             Edit(
-                STEPS,
-                "full_blocks(row.num_written, options_.block_size);",
-                "full_blocks(std::min(row.num_planned, row.num_known), options_.block_size);",
+                PUBLISH,
+                "full_blocks(row.num_written, block_size);",
+                "full_blocks(std::min(row.num_planned, row.num_known), block_size);",
             ),
         ),
         REQUEST_TESTS + "TestPrefix::test_a_chunk_in_flight_is_not_found",
@@ -111,5 +121,83 @@ BUGS = (
         "a_failed_step_keeps_an_unmade_copy",
         (Edit(STEPS, "undo(failed.departures[j]);", "ledger_.pool().release(failed.departures[j].shared);"),),
         REQUEST_TESTS + "TestFork::test_a_failed_step_is_repeatable",
+    ),
+    Bug(
+        "acting_on_a_claim_that_forbids_it",
+        (Edit(TABLE, "if ClaimAction.DEMOTE in claim.actions:", "if claim.mode.is_protecting:"),),
+        DECISIONS,
+    ),
+    Bug(
+        "the_most_valuable_claim_gives_way",
+        (
+            Edit(
+                ARBITER,
+                "sorted(valued, key=values.__getitem__)",
+                "sorted(valued, key=values.__getitem__, reverse=True)",
+            ),
+        ),
+        DECISIONS,
+    ),
+    Bug(
+        "a_claim_is_demoted_although_it_does_not_help",
+        (Edit(ARBITER, "relaxed = snapshot.sufficient(list(chosen)) if chosen else ()", "relaxed = list(chosen)"),),
+        DECISIONS,
+    ),
+    Bug(
+        "the_record_calls_a_refusal_feasible",
+        (Edit(DESK, "if decision.protected_union_peak_blocks <= self._usable_blocks", "if True"),),
+        DECISIONS,
+    ),
+    Bug(
+        "the_shortfall_forgets_what_is_available",
+        (Edit(DESK, "decision.new_blocks - decision.available_blocks", "decision.new_blocks"),),
+        DECISIONS,
+    ),
+    Bug(
+        "a_soft_claim_is_listed_as_protected",
+        (
+            Edit(
+                TABLE,
+                "for claim in self.by_number.values() if claim.mode.is_protecting)",
+                "for claim in self.by_number.values())",
+            ),
+        ),
+        DECISIONS,
+    ),
+    Bug(
+        "a_later_loss_is_not_told_to_the_claim",
+        (Edit(TABLE, "            self._recorder.ending(claim.number)\n", "            pass\n"),),
+        RUNTIME_TESTS + "test_event_recorder.py::test_demotion_precedes_every_loss_and_losses_name_the_claim",
+    ),
+    Bug(
+        "an_ended_claim_can_be_demoted",
+        (
+            Edit(
+                CLAIM,
+                "    following = NEXT.get(state, {}).get(event)",
+                "    following = NEXT.get(state, _ENDINGS).get(event)",
+            ),
+        ),
+        "tests/unit/contract/test_claim.py::test_any_other_transition_is_an_error[demote-harmed]",
+    ),
+    Bug(
+        "asking_again_is_told_again",
+        (Edit(DESK, "if before == record.blocking_claim_ids:", "if False:"),),
+        RUNTIME_TESTS + "test_conflict_desk.py::test_asking_again_tells_nothing_new",
+    ),
+    Bug(
+        "a_planned_claim_is_called_preserved",
+        (Edit(DESK, "if self._table.by_number[number].state is ClaimState.MATERIALIZED:", "if True:"),),
+        RUNTIME_TESTS + "test_conflict_desk.py::test_a_claim_that_is_not_materialized_is_not_preserved",
+    ),
+    Bug(
+        "a_repeated_renewal_moves_the_deadline",
+        (Edit(MANAGER, "if revision <= claim.revision:", "if revision < claim.revision:"),),
+        RUNTIME_TESTS + "test_claim_manager.py::test_renewal_is_idempotent_by_revision",
+    ),
+    Bug(
+        "the_quota_forgets_earlier_claims",
+        (Edit(MANAGER, "charged + spec.num_footprint_blocks > quota", "spec.num_footprint_blocks > quota"),),
+        RUNTIME_TESTS + "test_claim_manager.py::test_the_owners_quota_counts_its_protecting_footprints",
     ),
 )

@@ -1,7 +1,8 @@
-"""Builds of the native module with one rule broken in each, next to a sound one.
+"""Copies of the package with one rule broken in each, next to a sound one.
 
-Everything lives in build/planted: a copy of the sources, configured once and compiled without optimisation, so that a
-broken build costs one or two files. A lock lets several test processes share it.
+Everything lives in build/planted: a copy of the native sources, configured once and compiled without optimisation, so
+that a broken build costs one or two files. A lock lets several test processes share it. A bug in Python costs a copy of
+one file.
 """
 
 import fcntl
@@ -53,17 +54,27 @@ def sound_module() -> Path:
 
 
 def broken_module(bug: Bug) -> Path:
-    """Folder of a module built with the bug in it."""
+    """Folder of what the bug changes, for tools/with_module.py."""
     texts: dict[str, str] = {}
     for edit in bug.edits:
         texts[edit.file] = mutated(texts.get(edit.file) or (ROOT / edit.file).read_text(), edit)
+    native = {file: text for file, text in texts.items() if file.startswith("csrc/")}
     with _locked():
-        _copy_sources(texts)
-        return _build(bug.name)
+        folder = FOLDER / "modules" / bug.name
+        for file, text in texts.items():
+            if file not in native:
+                target = folder / Path(file).relative_to("python")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text)
+        if native:
+            _copy_sources(native)
+            _build(bug.name)
+    return folder
 
 
 def run_tests(module: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "tools/with_module.py", str(module), "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    options = ["-q", "-p", "no:cacheprovider", "--hypothesis-profile=planted"]
+    command = [sys.executable, "tools/with_module.py", str(module), "pytest", *options, *tests]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -195,19 +195,22 @@ class TestDeadlines:
         native.cache("ab")
         claim = native.accept("ab", **{clock: at})
         native.now_ns = 50 if clock == "deadline_ns" else 0
-        if clock == "deadline_step":
-            row = native.admit("xyz").row
-            answer = native.try_plan({row: 12})
-            assert isinstance(answer, _core.StepShortage)
-            assert answer.deadline_due
-        else:
-            assert native.admit("xyz").outcome == _core.DEADLINE_DUE
+        assert native.admit("xyz").outcome == _core.DEADLINE_DUE
         assert native.core.due_claims().tolist() == [claim]
         native.end(claim, "expired")
-        if clock == "deadline_step":
-            native.compute(row)
-        else:
-            assert native.admit("xyz").outcome == _core.ADMITTED
+        assert native.admit("xyz").outcome == _core.ADMITTED
+
+    def test_the_step_after_the_last_is_not_planned(self):
+        native = Native(8)
+        row = native.admit("xyz").row
+        claim = native.accept("ab", deadline_step=1)
+        native.step({row: 4})
+        answer = native.try_plan({row: 8})
+        assert isinstance(answer, _core.StepShortage)
+        assert answer.deadline_due
+        assert native.core.due_claims().tolist() == [claim]
+        native.end(claim, "expired")
+        native.compute(row)
 
     def test_no_admit_never_applies_to_claimed_content(self):
         native = Native(6)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from residentkv.contract.errors import ContractError
+from residentkv.contract.errors import ContractError, InvariantError
 from tests.support.native import Native
 
 
@@ -46,6 +46,15 @@ class TestGate:
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         native.core.check_invariants()
+
+    def test_somebody_else_found_it_broken(self):
+        native = Native(4)
+        native.core.poison("the caller's books contradict themselves")
+        native.core.poison("and again")
+        assert native.core.poisoned == "the caller's books contradict themselves"
+        with pytest.raises(InvariantError, match="contradict themselves"):
+            native.core.check_invariants()
+        assert native.core.counts().free == 4
 
     def test_closed(self):
         native = Native(4)

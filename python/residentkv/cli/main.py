@@ -8,11 +8,17 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Final
 
-from residentkv.cli import conformance, demo
+from residentkv.cli import conformance, demo, gate, replay
+from residentkv.conformance.gates import UnreadableTrace
 from residentkv.contract.errors import ConfigError, ResidentKVError
 
 # The whole list: a command exists because it is named here, not because a file lies in this folder.
-COMMANDS: Final[Mapping[str, ModuleType]] = {"demo": demo, "conformance": conformance}
+COMMANDS: Final[Mapping[str, ModuleType]] = {
+    "demo": demo,
+    "conformance": conformance,
+    "gate": gate,
+    "replay": replay,
+}
 
 EXIT_FAILED: Final = 1  # the command ran and says no, or failed on the way
 EXIT_USAGE: Final = 2  # bad arguments, unreadable input, or something the command needs is not installed
@@ -67,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except OSError as error:
         return _fail(args.command, f"{error.filename}: {error.strerror}" if error.filename else str(error), EXIT_USAGE)
-    except ConfigError as error:
+    except (ConfigError, UnreadableTrace) as error:
         return _fail(args.command, str(error), EXIT_USAGE)
     except ResidentKVError as error:
         return _fail(args.command, f"{type(error).__name__}: {error}", EXIT_FAILED)

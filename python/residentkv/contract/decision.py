@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
+from typing import NamedTuple
 
 from residentkv.contract.claim import ClaimAction, ClaimState
 
@@ -89,9 +90,11 @@ class ConflictRecord:
         return {field.name: _json_value(getattr(self, field.name)) for field in fields(self)}
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """The request runs. Prefill starts at token `num_cached_tokens`; `new_blocks` were taken for the rest."""
+class Admitted(NamedTuple):
+    """The request runs. Prefill starts at token `num_cached_tokens`; `new_blocks` were taken for the rest.
+
+    A named tuple, because every request makes one: a frozen dataclass takes six times as long.
+    """
 
     request_id: str
     row: int

@@ -109,8 +109,12 @@ class ReferencePool:
 
     @cached_property
     def filled(self) -> set[Node]:
-        """Nodes of P that a running request computes, drawing on their reservation."""
-        return {request.nodes[position] for request in self.requests for position in request.fills} & self.protected
+        """Nodes of P that a running request computes, drawing on their reservation.
+
+        Once another request has computed a node, its filler's block is a duplicate like any other.
+        """
+        filled = {request.nodes[position] for request in self.requests for position in request.fills}
+        return (filled & self.protected) - self.indexed.keys()
 
     @cached_property
     def reserved(self) -> set[Node]:
@@ -180,6 +184,20 @@ class ReferencePool:
     def without(self, claim_ids: set[str]) -> "ReferencePool":
         """Return the pool as it would be had these claims ended."""
         return replace(self, claims=tuple(claim for claim in self.claims if claim.claim_id not in claim_ids))
+
+    def with_claim(self, claim: ClaimSpec) -> "ReferencePool":
+        """Return the pool as it would be had it accepted `claim`.
+
+        Each planned node of the claim is filled by the first admitted request that computes it already.
+        """
+        after = replace(self, claims=(*self.claims, claim))
+        wanted = after.reserved.intersection(footprint(claim))
+        requests = []
+        for request in self.requests:
+            positions = {i for i, node in enumerate(request.nodes[: len(request.blocks)]) if node in wanted}
+            wanted -= {request.nodes[position] for position in positions}
+            requests.append(replace(request, fills=request.fills | positions))
+        return replace(after, requests=tuple(requests))
 
     @cached_property
     def _idle(self) -> set[Node]:
@@ -258,7 +276,7 @@ def decide(
 
 def accept(pool: ReferencePool, claim: ClaimSpec) -> ReferenceAcceptance:
     """Answer a submitted claim as section 2 does, as far as capacity goes."""
-    after = _with_fillers(replace(pool, claims=(*pool.claims, claim)), claim)
+    after = pool.with_claim(claim)
     protected = after.protected
     held = len(protected | after.held)
     largest = max([len(protected), *(len(protected | after.peak(request)) for request in pool.requests)])
@@ -288,13 +306,21 @@ def _in_the_way(pool: ReferencePool, nodes: set[Node]) -> tuple[tuple[str, int],
     return tuple(sorted((entry for entry in counts if entry[1]), key=lambda entry: -entry[1]))
 
 
-def _sufficient(
-    pool: ReferencePool, request: ReferenceRequest, blocking: tuple[tuple[str, int], ...], order: RelaxOrder
-) -> tuple[str, ...]:
+def in_policy_order(
+    pool: ReferencePool, blocking: tuple[tuple[str, int], ...], order: RelaxOrder = RelaxOrder.LEAST_VALUE
+) -> list[str]:
+    """Return the claims of a blocking list in the order in which a policy considers them."""
     value = {claim.claim_id: claim.expected_value for claim in pool.claims}
     candidates = [claim_id for claim_id, _ in blocking]
     if order is RelaxOrder.LEAST_VALUE:
         candidates.sort(key=lambda claim_id: (value[claim_id] is None, value[claim_id] or 0.0))
+    return candidates
+
+
+def _sufficient(
+    pool: ReferencePool, request: ReferenceRequest, blocking: tuple[tuple[str, int], ...], order: RelaxOrder
+) -> tuple[str, ...]:
+    candidates = in_policy_order(pool, blocking, order)
 
     def fits(ended: list[str]) -> bool:
         return _outcome(pool.without(set(ended)), request)[0] == "admitted"
@@ -309,17 +335,6 @@ def _sufficient(
         if fits(rest):
             chosen = rest
     return tuple(chosen)
-
-
-def _with_fillers(pool: ReferencePool, claim: ClaimSpec) -> ReferencePool:
-    """Let the first admitted request that computes a planned node of `claim` fill it."""
-    wanted = pool.reserved.intersection(footprint(claim))
-    requests = []
-    for request in pool.requests:
-        positions = {i for i, node in enumerate(request.nodes[: len(request.blocks)]) if node in wanted}
-        wanted -= {request.nodes[position] for position in positions}
-        requests.append(replace(request, fills=request.fills | positions))
-    return replace(pool, requests=tuple(requests))
 
 
 def _action(outcome: str, peak_blocks: int, usable_blocks: int) -> ArbiterAction:

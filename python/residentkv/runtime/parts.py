@@ -84,7 +84,7 @@ def assemble(options: PoolOptions, run: RunOptions) -> Parts:
         block_events=options.block_events,
         retain_events=bool(run.sinks),
     )
-    turn = Turn()
+    turn = Turn(native.poison)
     requests = RequestNames(options.max_requests, has_reader=bool(run.sinks))
     stamp = RunStamp(run.run_id or uuid.uuid4().hex, run.policy.name, options.usable_blocks)
     recorder = EventRecorder(native, requests, stamp, has_reader=bool(run.sinks))

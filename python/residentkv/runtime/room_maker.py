@@ -105,7 +105,7 @@ class RoomMaker:
             if decision.outcome == _core.DEADLINE_DUE:
                 self._table.expire_due(now_ns)
                 continue
-            if self._table.expire_past(now_ns):  # for example used up its steps: the next one would have crossed it
+            if self._table.expire_past(now_ns):  # for example used up its allocations: the next one would cross it
                 continue
             answer = self._desk.settle(waiter, conflict(), now_ns)
             if answer is not None:

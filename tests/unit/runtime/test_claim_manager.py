@@ -77,6 +77,7 @@ def test_the_owners_quota_counts_its_protecting_footprints(make: Make):
     scenario = make(16, quota_blocks={"owner": 5})
     scenario.claim("a", tokens(1, 3))
     answer = scenario.claim("b", tokens(2, 3))
+    assert isinstance(answer, Rejected)
     assert answer.reason is RejectReason.QUOTA
     assert answer.numbers == {"owner_scope": "owner", "quota_blocks": 5, "charged_blocks": 3, "footprint_blocks": 3}
     assert isinstance(scenario.claim("b", tokens(2, 3), owner_scope="other"), Accepted)
