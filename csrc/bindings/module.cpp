@@ -1,5 +1,6 @@
 // residentkv._core: lists of names. Contracts are in the headers the names come from.
 #include "bindings/manager_handle.hpp"
+#include "core/device_error.hpp"
 
 namespace residentkv::bindings {
 
@@ -7,8 +8,10 @@ namespace {
 
 // Native errors surface as the classes of residentkv.contract.errors.
 void register_errors() {
-  static py::object const contract_error = py::module_::import("residentkv.contract.errors").attr("ContractError");
-  static py::object const invariant_error = py::module_::import("residentkv.contract.errors").attr("InvariantError");
+  static py::object const errors = py::module_::import("residentkv.contract.errors");
+  static py::object const contract_error = errors.attr("ContractError");
+  static py::object const invariant_error = errors.attr("InvariantError");
+  static py::object const device_error = errors.attr("DeviceError");
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
@@ -16,6 +19,8 @@ void register_errors() {
       py::set_error(contract_error, error.what());
     } catch (InvariantError const& error) {
       py::set_error(invariant_error, error.what());
+    } catch (DeviceError const& error) {
+      py::set_error(device_error, error.what());
     }
   });
 }
@@ -46,6 +51,7 @@ PYBIND11_MODULE(_core, module) {
   bind_watch(module, manager);
   bind_copy(module);
   bind_tier(module);
+  bind_cuda(module);
 }
 
 }  // namespace residentkv::bindings

@@ -68,11 +68,11 @@ CudaBackend::CudaBackend(KVLayout const& layout, HostSlots slots, Options option
 
 CudaBackend::~CudaBackend() { quiesce(); }
 
-void CudaBackend::begin_after(cudaEvent_t event) {
+void CudaBackend::begin_after(std::uintptr_t event) {
+  RKV_REQUIRE(event != 0, "event is null");
 #ifndef RKV_PLANT_NO_READY_WAIT
-  for (auto const& lane : lanes_) RKV_CUDA(cudaStreamWaitEvent, lane->copies.get(), lane->copies.get(), event, 0U);
-#else
-  static_cast<void>(event);
+  auto const handle = reinterpret_cast<cudaEvent_t>(event);
+  for (auto const& lane : lanes_) RKV_CUDA(cudaStreamWaitEvent, lane->copies.get(), lane->copies.get(), handle, 0U);
 #endif
 }
 
@@ -87,7 +87,14 @@ void CudaBackend::start(std::shared_ptr<CopyJob> job) {
   auto const idle = std::ranges::find_if(flights_, [](auto const& flight) { return flight->is_idle(); });
   RKV_REQUIRE(idle != flights_.end(), options_.max_started, " jobs are under way, and that is all this backend takes");
   Flight& flight = **idle;
-  flight.take(std::move(job), geometry_, options_.num_staging_blocks);
+  try {
+    flight.take(job, geometry_, options_.num_staging_blocks);
+  } catch (ContractError const& error) {  // the engine has given the job out already: it has to end
+    JobProgress progress(std::move(job));
+    progress.job().error = CopyError::kDevice;
+    progress.job().error_detail = error.what();
+    return progress.finish();
+  }
   if (is_lost_) return flight.fail("the CUDA device is lost: an earlier error could not be waited out");
   try {
     enqueue(flight);

@@ -41,14 +41,13 @@ class CudaBackend final : public Backend {
   CudaBackend(KVLayout const& layout, HostSlots slots, Options options);
   ~CudaBackend() override;  // waits for everything that was enqueued
 
-  // Jobs that are started from now on begin after `event`: the step that wrote, or last read, their blocks. The event may be destroyed or
-  // recorded again at once.  THROWS: CudaError.
-  void begin_after(cudaEvent_t event);
+  // `event` is a cudaEvent_t. It may be destroyed or recorded again at once.  THROWS: CudaError.
+  void begin_after(std::uintptr_t event) override;
   // Makes `consumer`, a stream of the caller, wait until a layer of a restore has landed, without holding up the host. Whether it is what
   // was offloaded is known when the job counts the layer.  REQUIRES: the job was started here.  THROWS: CudaError.
   void make_wait(CopyJob const& job, std::uint32_t layer, cudaStream_t consumer);
 
-  // THROWS: ContractError when the job is not one of this layout or has more than max_pairs pairs, or max_started() are under way.
+  // A job that is not one of this layout, or has more than max_pairs pairs, fails. THROWS: ContractError when max_started() are under way.
   void start(std::shared_ptr<CopyJob> job) override;
   void poll() override;
   bool wait(CopyJob& job, std::uint32_t num_layers, std::chrono::steady_clock::time_point deadline) override;

@@ -50,7 +50,8 @@ Demand BlockManager::demand_of(Content const& content, std::int64_t max_new_toke
 Demand BlockManager::demand_of(RowId id, std::uint32_t num_tokens) const {
   Row const& row = requests_.row(id);
   Request const& request = requests_.request(id);
-  std::uint32_t const grown = blocks_for(std::uint64_t{std::max(row.num_planned, row.num_known)} + num_tokens, options_.block_size);
+  std::uint64_t const end = std::max<std::uint64_t>(std::uint64_t{row.num_planned} + num_tokens, row.num_known);
+  std::uint32_t const grown = blocks_for(end, options_.block_size);
   return {.content = {.root = request.root, .tokens = {row.tokens, row.num_known}, .extras = request.extras},
           .peak_blocks = std::max(request.peak_blocks, grown)};
 }

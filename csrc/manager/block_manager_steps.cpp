@@ -192,11 +192,11 @@ BlockManager::Growth BlockManager::growth(RowId id, std::uint32_t count) {
     RKV_REQUIRE(!request.is_bounded, "row ", index_of(id), " would reach ", end,
                 " tokens, but prompt + max_new_tokens=", request.token_limit, ": more tokens than were declared");
     std::uint64_t const peak = (end + options_.block_size - 1) / options_.block_size;
+    if (peak > options_.usable_blocks) return {.num_blocks = 0, .is_refused = true};
     RKV_REQUIRE(peak <= options_.max_blocks_per_request, "row ", index_of(id), " would need ", peak,
                 " blocks, but max_blocks_per_request=", options_.max_blocks_per_request);
     std::uint64_t const together = ledger_.num_protected() + peak;
-    if (peak > options_.usable_blocks ||
-        (together > options_.usable_blocks && together - num_protected_on_chain(id) > options_.usable_blocks)) {
+    if (together > options_.usable_blocks && together - num_protected_on_chain(id) > options_.usable_blocks) {
       return {.num_blocks = 0, .is_refused = true};
     }
   }

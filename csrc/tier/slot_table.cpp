@@ -21,17 +21,26 @@ bool SlotTable::is_evictable(Slot const& slot) noexcept {
   return slot.state == SlotState::kReady && slot.num_wanting == 0 && slot.num_reading == 0;
 }
 
+bool SlotTable::is_lent(Slot const& slot) noexcept {
+  bool const is_unwanted = slot.state == SlotState::kDraining || (slot.state == SlotState::kReady && slot.num_wanting == 0);
+  return is_unwanted && slot.num_reading > 0;
+}
+
+std::uint32_t SlotTable::num_available() const noexcept { return counts_.free + static_cast<std::uint32_t>(evictable_.size()); }
+
 template <typename Change>
 void SlotTable::change(SlotId id, Change&& change) {
   Slot& slot = at(id);
   if (is_evictable(slot)) evictable_.erase({slot.priority, slot.last_used});
+  counts_.lent -= is_lent(slot);
   change(slot);
+  counts_.lent += is_lent(slot);
   if (is_evictable(slot)) evictable_.emplace(Age{slot.priority, slot.last_used}, id);
   check_accounting();
 }
 
 bool SlotTable::reserve(std::uint32_t count) {
-  if (std::uint64_t{counts_.reserved} + count > counts_.free + evictable_.size()) return false;
+  if (std::uint64_t{counts_.reserved} + count > num_available() + counts_.lent) return false;
   counts_.reserved += count;
   return true;
 }
@@ -55,13 +64,14 @@ std::optional<SlotId> SlotTable::find(ContentKey const& key) {
 std::optional<SlotTable::Filled> SlotTable::begin_fill_reserved(ContentKey const& key) {
   RKV_REQUIRE(!has(key), "this content is here already, or on its way");
   RKV_REQUIRE(counts_.reserved > 0, "nothing is reserved");
+  if (num_available() == 0) return std::nullopt;
   --counts_.reserved;
   return fill(key, UINT32_MAX);  // claimed content that becomes ordinary later was worth a claim: evicted last
 }
 
 std::optional<SlotTable::Filled> SlotTable::begin_fill(ContentKey const& key, std::uint32_t priority) {
   RKV_REQUIRE(!has(key), "this content is here already, or on its way");
-  if (counts_.free + evictable_.size() <= counts_.reserved) return std::nullopt;
+  if (num_available() == 0 || num_available() + counts_.lent <= counts_.reserved) return std::nullopt;
   return fill(key, priority);
 }
 
@@ -108,6 +118,23 @@ void SlotTable::abort_fill(SlotId id) {
   check_accounting();
 }
 
+void SlotTable::adopt(SlotId id, ContentKey const& key, std::uint32_t priority, std::vector<std::uint64_t> checksums) {
+  RKV_REQUIRE(at(id).state == SlotState::kFree, "slot ", index_of(id), " is in use");
+  RKV_REQUIRE(!has(key), "this content is here already, or on its way");
+  RKV_REQUIRE(counts_.reserved == 0, "content is adopted before anything is promised");
+  std::erase(free_, id);
+  by_key_.emplace(key, id);
+  --counts_.free;
+  ++counts_.ready;
+  change(id, [&](Slot& slot) {
+    slot.state = SlotState::kReady;
+    slot.priority = priority;
+    slot.key = key;
+    slot.checksums = std::move(checksums);
+    slot.last_used = ++clock_;
+  });
+}
+
 void SlotTable::begin_read(SlotId id) {
   RKV_REQUIRE(at(id).state == SlotState::kReady, "slot ", index_of(id), " is not ready");
   change(id, [this](Slot& slot) {
@@ -134,7 +161,8 @@ void SlotTable::want(SlotId id) {
   SlotState const now = at(id).state;
   RKV_REQUIRE(now == SlotState::kFilling || now == SlotState::kReady, "slot ", index_of(id), " holds nothing to want");
   // What becomes wanted can not be evicted any more; the promises to others must still stand.
-  RKV_REQUIRE(!is_evictable(at(id)) || counts_.free + evictable_.size() > counts_.reserved, "slot ", index_of(id),
+  bool const is_room = is_evictable(at(id)) || is_lent(at(id));
+  RKV_REQUIRE(!is_room || num_available() + counts_.lent > counts_.reserved, "slot ", index_of(id),
               " is part of what was promised to others: reserve room for it first");
   change(id, [this](Slot& slot) { counts_.wanted += slot.num_wanting++ == 0; });
 }
@@ -177,8 +205,8 @@ void SlotTable::check_accounting() const {
   RKV_INVARIANT(counts_.free + counts_.filling + counts_.ready + counts_.draining == counts_.num_slots, "INV-12: free=", counts_.free,
                 " filling=", counts_.filling, " ready=", counts_.ready, " draining=", counts_.draining, " of ", counts_.num_slots);
   RKV_INVARIANT(counts_.free == free_.size(), "INV-12: free=", counts_.free, " listed=", free_.size());
-  RKV_INVARIANT(counts_.reserved <= counts_.free + evictable_.size(), "INV-12: reserved=", counts_.reserved, " free=", counts_.free,
-                " evictable=", evictable_.size());
+  RKV_INVARIANT(counts_.reserved <= num_available() + counts_.lent, "INV-12: reserved=", counts_.reserved, " free=", counts_.free,
+                " evictable=", evictable_.size(), " lent=", counts_.lent);
 }
 
 void SlotTable::check_invariants() const {
@@ -191,6 +219,7 @@ void SlotTable::check_invariants() const {
     seen.ready += slot.state == SlotState::kReady;
     seen.draining += slot.state == SlotState::kDraining;
     seen.wanted += slot.num_wanting > 0;
+    seen.lent += is_lent(slot);
     bool const has_key = slot.state == SlotState::kFilling || slot.state == SlotState::kReady;
     auto const found = by_key_.find(slot.key);
     RKV_INVARIANT(!has_key || (found != by_key_.end() && found->second == SlotId{i}), "INV-12: slot ", i, " is not found by its key");
@@ -201,7 +230,7 @@ void SlotTable::check_invariants() const {
                   " is in use");
   }
   RKV_INVARIANT(seen.free == counts_.free && seen.filling == counts_.filling && seen.ready == counts_.ready &&
-                    seen.draining == counts_.draining && seen.wanted == counts_.wanted,
+                    seen.draining == counts_.draining && seen.wanted == counts_.wanted && seen.lent == counts_.lent,
                 "INV-12: the slots and their counts differ");
   RKV_INVARIANT(by_key_.size() == counts_.filling + counts_.ready, "INV-12: ", by_key_.size(), " keys for ",
                 counts_.filling + counts_.ready, " slots");

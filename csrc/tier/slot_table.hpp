@@ -10,9 +10,11 @@
 // A reservation is room promised to a claim that is not offloaded yet: `begin_fill` draws on it. What claims were promised is not given to
 // others, and does not depend on what anybody else stores.
 //
-// Invariants: (1) free + filling + ready + draining = num_slots. (2) reserved <= free + evictable. (3) a slot that is being filled or read
-// is not given to anybody else (INV-3). (4) a key names at most one slot, FILLING or READY.
-// Complexity: O(log slots) unless said otherwise. Thread safety: none.
+// Reading does not break a promise, it delays it: unwanted content that is being read (*lent*) can not be evicted now, but counts as room.
+//
+// Invariants: (1) free + filling + ready + draining = num_slots. (2) reserved <= free + evictable + lent. (3) a slot that is being filled
+// or read is not given to anybody else (INV-3). (4) a key names at most one slot, FILLING or READY. Complexity: O(log slots) unless said
+// otherwise. Thread safety: none.
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -50,6 +52,7 @@ class SlotTable {
     std::uint32_t draining = 0;
     std::uint32_t wanted = 0;     // READY or FILLING, needed by claims
     std::uint32_t evictable = 0;  // READY, unwanted, read by nobody
+    std::uint32_t lent = 0;       // READY and unwanted, or DRAINING, and being read
     std::uint32_t reserved = 0;
     std::uint64_t num_evictions = 0;
     std::uint64_t num_hits = 0;  // of find
@@ -75,12 +78,17 @@ class SlotTable {
   // Whether content with this key is READY or on its way.  O(1).
   [[nodiscard]] bool has(ContentKey const& key) const noexcept { return by_key_.contains(key); }
 
-  // Takes a slot for new content: one of the reserved ones, or free room beyond them. Nullopt when there is none.
+  // Takes a slot for new content: one of the reserved ones, or free room beyond them. Nullopt when there is none now: for a reserved one
+  // that happens only while lent slots make up the room, and the reservation stands.
   // REQUIRES: the key is not here yet; for `from_reservation`, something is reserved.
   [[nodiscard]] std::optional<Filled> begin_fill_reserved(ContentKey const& key);
   [[nodiscard]] std::optional<Filled> begin_fill(ContentKey const& key, std::uint32_t priority);
   void finish_fill(SlotId slot, std::vector<std::uint64_t> checksums);  // REQUIRES: FILLING.
   void abort_fill(SlotId slot);                                         // REQUIRES: FILLING. Wanted or not, it is gone.
+
+  // Content that an earlier process left in this slot: FREE to READY.  REQUIRES: FREE, the key is not here, nothing is reserved yet.
+  // O(free slots).
+  void adopt(SlotId slot, ContentKey const& key, std::uint32_t priority, std::vector<std::uint64_t> checksums);
 
   void begin_read(SlotId slot);                                                  // REQUIRES: READY.
   void end_read(SlotId slot);                                                    // REQUIRES: being read.
@@ -111,6 +119,8 @@ class SlotTable {
   [[nodiscard]] Slot const& at(SlotId slot) const;
   [[nodiscard]] Slot& at(SlotId slot) { return const_cast<Slot&>(std::as_const(*this).at(slot)); }
   [[nodiscard]] static bool is_evictable(Slot const& slot) noexcept;
+  [[nodiscard]] static bool is_lent(Slot const& slot) noexcept;
+  [[nodiscard]] std::uint32_t num_available() const noexcept;  // now
   [[nodiscard]] Filled fill(ContentKey const& key, std::uint32_t priority);
   // Keeps the eviction order right around a change of a slot.
   template <typename Change>

@@ -155,7 +155,7 @@ class ClaimWorld(StepWorld):
     def ask_growth(self, request: Request, num_tokens: int, order: list[int]) -> None:
         """A running request holds its blocks already; only what it grows by is new, and nothing idle is its own."""
         size = self.facts.block_size
-        most = -(-(max(request.planned, len(request.tokens)) + num_tokens) // size)
+        most = -(-max(request.planned + num_tokens, len(request.tokens)) // size)
         end = -(-(request.planned + num_tokens) // size)
         demand = replace(self.facts.demand(request), peak=max(request.peak, most))
 

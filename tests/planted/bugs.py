@@ -9,12 +9,17 @@ PUBLISH = "csrc/manager/block_manager_publish.cpp"
 CLAIMS = "csrc/manager/block_manager_claims.cpp"
 CONFLICT = "csrc/manager/conflict.cpp"
 INDEX = "csrc/prefix/prefix_index.cpp"
+PIECE_COPY = "csrc/device/piece_copy.hpp"
+PLAN = "csrc/copy/plan.cpp"
+ENGINE = "csrc/copy/engine.cpp"
+SLOT_TABLE = "csrc/tier/slot_table.cpp"
 
 ARBITER = "python/residentkv/contract/arbiter.py"
 CLAIM = "python/residentkv/contract/claim.py"
 DESK = "python/residentkv/runtime/conflict_desk.py"
 MANAGER = "python/residentkv/runtime/claim_manager.py"
 TABLE = "python/residentkv/runtime/claim_table.py"
+DISK_TIER = "python/residentkv/runtime/disk_tier.py"
 
 DECISIONS = "tests/model/test_reference.py::TestReference"
 RUNTIME_TESTS = "tests/unit/runtime/"
@@ -132,8 +137,8 @@ BUGS = (
         (
             Edit(
                 ARBITER,
-                "sorted(valued, key=values.__getitem__)",
-                "sorted(valued, key=values.__getitem__, reverse=True)",
+                "return values.get(claim, _UNVALUED)",
+                "return -values.get(claim, -_UNVALUED)",
             ),
         ),
         DECISIONS,
@@ -199,5 +204,60 @@ BUGS = (
         "the_quota_forgets_earlier_claims",
         (Edit(MANAGER, "charged + spec.num_footprint_blocks > quota", "spec.num_footprint_blocks > quota"),),
         RUNTIME_TESTS + "test_claim_manager.py::test_the_owners_quota_counts_its_protecting_footprints",
+    ),
+    Bug(
+        "a_restore_not_verified",
+        (Edit(PIECE_COPY, "return checksum.value() == job.checksum(piece);", "return true;"),),
+        "tests/model/test_copies.py::test_any_changed_bit_fails_exactly_its_pair",
+    ),
+    Bug(
+        "a_slot_freed_while_it_is_read",
+        (Edit(SLOT_TABLE, "if (slot.num_reading > 0) {", "if (false) {"),),
+        "tests/model/test_slot_table.py::TestSlotTable",
+    ),
+    Bug(
+        "reading_breaks_a_promise",
+        (Edit(SLOT_TABLE, "counts_.lent += is_lent(slot);", ""),),
+        "tests/model/test_slot_table.py::TestSlotTable",
+    ),
+    Bug(
+        "a_copy_from_the_wrong_block",
+        (Edit(PLAN, "index_of(pairs[pair].block) * plane", "index_of(pairs[0].block) * plane"),),
+        "tests/model/test_copies.py::test_out_and_back",
+    ),
+    Bug(
+        "keys_and_values_exchanged",
+        (
+            Edit(
+                PLAN,
+                "Plane const& plane = layout.planes()[p];",
+                "Plane const& plane = layout.planes()[first_plane[layer] + first_plane[layer + 1] - 1 - p];",
+            ),
+        ),
+        "tests/unit/test_core_copies.py::test_a_slot_holds_layer_by_layer_keys_before_values",
+    ),
+    Bug(
+        "over_before_the_copy_ended",
+        (Edit(ENGINE, "if (!job.is_over()) return false;", "if (job.num_layers_done.load() == 0) return false;"),),
+        "tests/unit/test_core_copies.py::test_a_ticket_is_over_when_all_bytes_are_there_and_not_before",
+    ),
+    Bug(
+        "a_disk_block_not_verified",
+        (Edit(DISK_TIER, ' and checksum(into).to_bytes(8, "little") == row[0]', ""),),
+        RUNTIME_TESTS + "test_disk_tier.py::TestDamage::test_a_flipped_bit_is_found_and_hits_its_block_only[5000]",
+    ),
+    Bug(
+        "a_disk_block_named_before_it_is_written",
+        (
+            Edit(DISK_TIER, "        self._file.write(slot, block.data)\n", ""),
+            Edit(
+                DISK_TIER,
+                "                self._commit(_INSERT, rows)\n",
+                "                self._commit(_INSERT, rows)\n"
+                "                for slot, _, block in fills:\n"
+                "                    self._file.write(slot, block.data)\n",
+            ),
+        ),
+        RUNTIME_TESTS + "test_disk_tier.py::test_killed_at_any_moment_each_block_is_whole_or_absent",
     ),
 )

@@ -2,8 +2,11 @@
 
 import pytest
 
-from tests.planted.bugs import BUGS
+from tests.planted.bugs import BUGS as RUNTIME_BUGS
+from tests.planted.micro_bugs import BUGS as MICRO_BUGS
 from tests.planted.workshop import Bug, Edit, StaleEditError, broken_module, mutated, run_tests, sound_module
+
+BUGS = (*RUNTIME_BUGS, *MICRO_BUGS)
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -106,7 +106,7 @@ def _print_findings(title: str, claim_id: str | None, requirements: tuple[str, .
     table = Table(box=None, show_header=False, pad_edge=False)
     for name in requirements:
         table.add_row("", "[red]missing[/red]" if name in missing else "[green]shown[/green]", name)
-    console.print(f"{title}: {verdict}  claim {escape(str(claim_id))}", soft_wrap=True)
+    console.print(f"{title}: {verdict}  claim {escape(repr(claim_id))}", soft_wrap=True)
     console.print(table)
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Final
 
-from residentkv.cli import conformance, demo, gate, replay
+from residentkv.cli import conformance, demo, gate, lowering, micro, replay, trace
 from residentkv.conformance.gates import UnreadableTrace
 from residentkv.contract.errors import ConfigError, ResidentKVError
 
@@ -17,6 +17,9 @@ COMMANDS: Final[Mapping[str, ModuleType]] = {
     "demo": demo,
     "conformance": conformance,
     "gate": gate,
+    "trace": trace,
+    "lowering": lowering,
+    "micro": micro,
     "replay": replay,
 }
 
@@ -30,6 +33,8 @@ _EXTRA_OF: Final[Mapping[str, str]] = {
     "transformers": "demo",
     "gguf": "demo",
     "accelerate": "demo",
+    "jsonschema": "lowering",
+    "tomli": "lowering",
 }
 
 

@@ -8,7 +8,10 @@ from residentkv.contract.errors import ConfigError
 from residentkv.contract.protocol import RuntimeFactory
 
 # Strings, not imports: the suite may not know what implements the contract.
-RUNTIMES: Final[Mapping[str, str]] = {"native": "residentkv.runtime.conformance_adapter:create"}
+RUNTIMES: Final[Mapping[str, str]] = {
+    "native": "residentkv.runtime.conformance_adapter:create",
+    "micro": "residentkv.microruntime.conformance_adapter:create",
+}
 
 
 def load_factory(name: str) -> RuntimeFactory:

@@ -64,6 +64,10 @@ class PinnedHostError(DeviceError):
     """Page-locked host memory could not be had."""
 
 
+class DiskTierError(DeviceError):
+    """The disk tier's folder, file or metadata can not be used: held by another process, read-only, full or damaged."""
+
+
 class UnsupportedEngineError(ResidentKVError):
     """An integration met a version of its engine that it does not know."""
 

@@ -49,9 +49,8 @@ class NamedClaim:
         self.num_reported_to = 0  # blocks whose loss would still be reported to it
 
     def gain(self, position: int) -> None:
-        """A block was computed; everything before it already was."""
-        surviving, leading, predicate_true = self.survival
-        self.survival = Survival(max(surviving, position + 1), max(leading, position + 1), predicate_true)
+        """A block was computed: everything before it already was, and nothing behind it can be."""
+        self.survival = Survival(position + 1, position + 1, self.survival.predicate_true)
 
     def lose(self, position: int) -> None:
         """A block was lost after the claim ended."""

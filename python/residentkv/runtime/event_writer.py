@@ -125,7 +125,7 @@ class EventWriter:
             claim.survival = Survival(record.materialized, record.leading, bool(record.predicate_after))
         elif name == _BLOCK_LOST:
             claim.lose(record.position)
-        else:
+        elif record.request != NO_REQUEST:  # else the block was there when the claim was accepted, and was counted
             claim.gain(record.position)
         values.update(claim.as_fields())
         if name == "resident_claim_accepted":

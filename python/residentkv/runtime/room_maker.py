@@ -82,6 +82,8 @@ class RoomMaker:
                 return result
             if result.deadline_due:
                 self._table.expire_due(now_ns)
+            elif self._table.expire_past(now_ns):  # for example used up its allocations: one more would have crossed it
+                continue
             elif result.refused_row < 0:
                 return NeedsRoom(self._requests.ids_of(result.rows.tolist()), result.shortfall)
             else:

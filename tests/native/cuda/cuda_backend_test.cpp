@@ -103,7 +103,7 @@ TEST(copies_begin_after_the_event_they_were_given) {
     TestEvent written;
     check_success(cudaMemcpyAsync(storage.plane(0), fresh.data(), 64, cudaMemcpyHostToDevice, model));
     check_success(cudaEventRecord(written, model));
-    backend.begin_after(written);
+    backend.begin_after(reinterpret_cast<std::uintptr_t>(static_cast<cudaEvent_t>(written)));
     run(backend, plan(storage, Direction::kOffload, {{0, 2}}));
     CHECK(std::equal(fresh.data(), fresh.data() + 64, storage.slots() + 2 * 64));
     check_success(cudaStreamSynchronize(model));
@@ -157,13 +157,19 @@ TEST(a_slot_that_changed_at_rest_is_named_and_the_others_are_not) {
   CHECK_EQUAL(came->num_layers_done.load(), 1U);
 }
 
-TEST(more_jobs_than_it_takes_and_jobs_of_other_layouts_are_contract_errors) {
+TEST(jobs_it_can_not_carry_out_end_and_more_than_it_takes_are_refused) {
   cuda_emulation::reset({.order = Order::kLazy});
   Storage storage(small_planes(), 5, 6);
   Storage const other({{64, 64}}, 5, 6);
   CudaBackend backend(layout_of(storage), slots_of(storage), small_options());
-  CHECK_THROWS(ContractError, backend.start(plan(other, Direction::kOffload, {{0, 0}})));
-  CHECK_THROWS(ContractError, backend.start(plan(storage, Direction::kOffload, {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}})));
+  for (auto const& [job, words] :
+       {std::pair(plan(other, Direction::kOffload, {{0, 0}}), "a layout of 2"),
+        std::pair(plan(storage, Direction::kOffload, {{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}}), "takes 1 .. 4")}) {
+    backend.start(job);
+    CHECK_EQUAL(job->state.load(), CopyState::kFailed);
+    CHECK_EQUAL(job->error, CopyError::kDevice);
+    CHECK(contains(job->error_detail, words));
+  }
   auto const first = plan(storage, Direction::kOffload, {{0, 0}});
   auto const second = plan(storage, Direction::kOffload, {{1, 1}});
   backend.start(first);

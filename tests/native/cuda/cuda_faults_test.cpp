@@ -36,7 +36,7 @@ void note(Report& report, CopyJob const& job) {
 
 void run_backend(Storage const& storage, CopyPath path, cudaStream_t model, cudaEvent_t ready, Report& report) {
   CudaBackend backend(layout_of(storage), slots_of(storage), options_with(favouring(path)));
-  backend.begin_after(ready);
+  backend.begin_after(reinterpret_cast<std::uintptr_t>(ready));
   auto const left = run(backend, plan(storage, Direction::kOffload, out_pairs()));
   note(report, *left);
   report.offloaded = left->state == CopyState::kDone;

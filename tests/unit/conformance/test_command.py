@@ -69,7 +69,9 @@ def test_an_unknown_runtime_is_one_line_and_bad_usage(capsys):
     assert main(["conformance", "--runtime", "nativ"]) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err == "residentkv conformance: error: runtime 'nativ' is neither native nor MODULE:FACTORY\n"
+    assert (
+        output.err == "residentkv conformance: error: runtime 'nativ' is neither native nor micro nor MODULE:FACTORY\n"
+    )
 
 
 def test_help_has_examples(capsys):

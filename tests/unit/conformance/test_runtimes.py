@@ -18,7 +18,7 @@ def test_a_factory_of_ones_own():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nativ", "neither native nor MODULE:FACTORY"),
+        ("nativ", "neither native nor micro nor MODULE:FACTORY"),
         ("", "neither native"),
         ("module:", "neither native"),
         (":factory", "neither native"),

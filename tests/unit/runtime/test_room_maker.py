@@ -57,6 +57,15 @@ def test_a_claim_that_used_up_its_steps_keeps_nobody_out(make: Make):
     assert scenario.claims.state("c") is ClaimState.EXPIRED
 
 
+def test_a_claim_that_used_up_its_allocations_keeps_nobody_from_growing(make: Make):
+    scenario = make(8)
+    expiring(scenario, "c", 1, 4, Duration(allocations=2))
+    answer = scenario.prefill("a", tokens(2, 2))
+    plan = scenario.manager.plan_step([answer.row], [4 * BLOCK])
+    assert isinstance(plan, StepPlan)
+    assert scenario.claims.state("c") is ClaimState.EXPIRED
+
+
 def test_a_resume_expires_what_is_due(make: Make):
     scenario = make(8)
     scenario.prefill("a", tokens(2, 2))
@@ -205,3 +214,28 @@ def test_a_fork_without_room_is_deferred(make: Make):
     assert answer.record.blocking_claim_ids == ("c",)
     scenario.manager.finish("other")
     assert isinstance(scenario.manager.fork("a", "b"), Admitted)
+
+
+def test_what_a_growing_request_needs_is_what_it_will_hold(make: Make):
+    """Known tokens that it computes again after a preemption are not counted twice."""
+    scenario = make(8)
+    answer = scenario.prefill("a", tokens(2, 2))
+    plan = scenario.manager.plan_step([answer.row], [BLOCK])
+    assert isinstance(plan, StepPlan)
+    scenario.manager.commit_step(plan.step_id, token_ids=tokens(5, 1))
+    scenario.manager.preempt("a")
+    assert isinstance(scenario.manager.resume("a"), Admitted)
+    scenario.claim("c", tokens(1, 5))
+    refused = scenario.manager.plan_step([answer.row], [2 * BLOCK])
+    assert isinstance(refused, Refused)
+    assert refused.record.active_live_blocks_required == 4
+    assert refused.record.blocking_claim_ids == ("c",)
+
+
+def test_growth_beyond_the_pool_is_refused_and_names_nobody(make: Make):
+    scenario = make(4)
+    answer = scenario.prefill("a", tokens(2, 4))
+    refused = scenario.manager.plan_step([answer.row], [1])
+    assert isinstance(refused, Refused)
+    assert refused.record.arbiter_action.value == "capacity_required"
+    assert refused.record.blocking_claim_ids == ()

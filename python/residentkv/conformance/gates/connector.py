@@ -22,7 +22,7 @@ from residentkv.conformance.gates.connector_life import (
     ConnectorLife,
     observation_problems,
 )
-from residentkv.conformance.gates.evidence import Evidence, collect
+from residentkv.conformance.gates.evidence import Evidence, collect, names_in
 from residentkv.conformance.gates.trace_lines import read_events
 
 ATTRIBUTION_REQUIREMENTS: Final[tuple[str, ...]] = (
@@ -59,7 +59,8 @@ class ConnectorVerdict:
     Parameters
     ----------
     controls : what was judged and what was noticed besides: the claim of each verdict, the claims in the trace, whether
-        attribution counts (`several_claims`), injection flags and events without a claim.
+        attribution counts (`several_claims`), what the metadata says about the object (`identity_fields`), injection
+        flags and events without a claim.
     """
 
     observation: Finding
@@ -98,7 +99,7 @@ def judge(path: str | Path, *, claim_id: str | None = None, others: Iterable[str
     watcher = _Watcher()
     claims = collect(watcher.watch(read_events(path)), KEPT, SEEN)
     lives = {name: ConnectorLife(claim) for name, claim in claims.items()}
-    crowd = ClaimCrowd(lives, watcher.outcomes)
+    crowd = ClaimCrowd(lives, watcher.named, watcher.outcomes)
     asked = tuple(dict.fromkeys(other for other in others if other != claim_id))
     targets = [name for name in lives if name not in asked] if claim_id is None else [claim_id]
 
@@ -119,9 +120,10 @@ def judge(path: str | Path, *, claim_id: str | None = None, others: Iterable[str
         "observation_claim_id": observed[0],
         "failure_outcome_claim_id": failed[0],
         "attribution_claim_id": attributed[0],
-        "claims_in_trace": sorted(claims),
+        "claims_in_trace": sorted(crowd.claim_ids),
         "others": list(asked),
-        "several_claims": len(claims) > 1 or bool(asked),
+        "several_claims": len(crowd.claim_ids) > 1 or bool(asked),
+        "identity_fields": life_of(observed[0]).identity_fields if observed[0] is not None else [],
         "engine_events_without_claim": watcher.num_unclaimed,
         "injected_failure_recorded": any(life.has_injection_flag for life in lives.values()),
     }
@@ -132,7 +134,8 @@ class _Watcher:
     """Looks at every event of the pass: keeps what reports a failure or refusal, counts what names no claim at all."""
 
     def __init__(self) -> None:
-        self.outcomes: dict[int, Evidence] = {}  # by line
+        self.outcomes: list[Evidence] = []
+        self.named: set[str] = set()  # in blocking lists
         self.num_unclaimed = 0
 
     def watch(self, events: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -143,7 +146,8 @@ class _Watcher:
                 evidence = Evidence(line, name, event)
                 # A refusal without an outcome claim is an ordinary one, for lack of room.
                 if name in OUTCOMES and (name != "active_request_refused" or event.get("outcome_claim_id")):
-                    self.outcomes[line] = evidence
+                    self.outcomes.append(evidence)
+                self.named.update(names_in(event.get("blocking_claim_ids")) or ())
                 if evidence.claim_id is None and not evidence.fields.get("outcome_claim_id"):
                     self.num_unclaimed += 1
             yield line, event

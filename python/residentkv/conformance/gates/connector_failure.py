@@ -31,6 +31,8 @@ FAILURE_REQUIREMENTS: Final[tuple[str, ...]] = (
     "no_fallback_recompute_counted_as_satisfaction",
     "ordered_failure_semantics",
 )
+# None: the engine does not say; what it says must be an outcome, not a recompute.
+_OUTCOME_TYPES: Final = (None, "refusal", "demotion", "expiry", "harm", "release")
 _SATISFIED: Final = ("resident_claim_restored", "resident_claim_reuse_after_restore", "resident_claim_materialized")
 
 
@@ -109,6 +111,10 @@ def _is_own_outcome(event: Evidence, claim_id: str) -> bool:
     return event.fields.get("outcome_claim_id") == claim_id
 
 
+def _is_own_failure(event: Evidence, claim_id: str) -> bool:
+    return _is_own_outcome(event, claim_id) and event.fields.get("claim_scoped_outcome_type") in _OUTCOME_TYPES
+
+
 def _is_own_refusal(event: Evidence, claim_id: str) -> bool:
     return _is_own_outcome(event, claim_id) and claim_id in (names_in(event.fields.get("blocking_claim_ids")) or ())
 
@@ -117,7 +123,7 @@ def _is_own_refusal(event: Evidence, claim_id: str) -> bool:
 # fall short has a name of its own.
 _QUALIFIES: Final[dict[str, Callable[[Evidence, str], bool]]] = {
     "offload_load_job_failed": _is_load_failure,
-    "resident_claim_restoration_failed": _is_own_outcome,
+    "resident_claim_restoration_failed": _is_own_failure,
     "active_request_refused": _is_own_refusal,
     **dict.fromkeys(SCHEDULER_FAILURES, lambda *_: True),
 }

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from residentkv.conformance.gates.evidence import ClaimEvidence, Evidence, Identity, count_of, in_order
+from residentkv.conformance.gates.evidence import IDENTITY_FIELDS, ClaimEvidence, Evidence, Identity, count_of, in_order
 from residentkv.contract.events import EVENT_NAMES
 
 OBSERVATION_REQUIREMENTS: Final[tuple[str, ...]] = (
@@ -16,7 +16,7 @@ OBSERVATION_REQUIREMENTS: Final[tuple[str, ...]] = (
     "claim_metadata_ordering",
 )
 
-_ATTRIBUTED: Final = ("outcome_claim_id", "blocking_claim_ids")
+_ATTRIBUTED: Final = ("outcome_claim_id",)
 TERMINATIONS: Final = ("offload_request_finished_pending_jobs", "offload_request_finished_no_pending_jobs")
 SCHEDULER_FAILURES: Final = ("scheduler_resident_claim_restoration_failed", "scheduler_active_request_refused")
 _METADATA: Final = ("request_initialized", "resident_claim_accepted", "resident_claim_materialized")
@@ -97,6 +97,11 @@ class ConnectorLife:
         return cls(ClaimEvidence(claim_id))
 
     @property
+    def identity_fields(self) -> list[str]:
+        """Which of IDENTITY_FIELDS the metadata says before the life cycle begins, in their order."""
+        return [name for name in IDENTITY_FIELDS if any(event.fields.get(name) for event in self.metadata)]
+
+    @property
     def has_injection_flag(self) -> bool:
         """Whether a failure says that it was injected. Recorded, not required."""
         flags = ("controlled_restoration_unavailable", "injected_restoration_failure", "failure_injection_flag")
@@ -122,8 +127,10 @@ class ConnectorLife:
         elif event.name == "offload_job_completed" and event.is_true("is_store"):
             self.is_stored |= _take_job(self._copied, job) is not None
         elif event.name == "offload_lookup_result":
+            hits = self._latest["lookup"]
+            hits.pop(_key(request), None)  # a later miss outweighs an earlier hit
             if (count_of(event.fields.get("num_hit_tokens")) or 0) > 0 and event.is_true("will_load_async"):
-                self._latest["lookup"][_key(request)] = event
+                hits[_key(request)] = event
         elif event.name == "resident_claim_restore_required":
             self._latest["required"][_key(request)] = event
         elif event.name == "offload_load_job_created":
@@ -170,19 +177,16 @@ def is_transfer(event: Evidence, source: str, target: str, *, success: bool) -> 
 
 
 def preparation_problems(life: ConnectorLife) -> set[str]:
-    """What either verdict needs before any load: metadata, one object, and a store that completed."""
+    """What either verdict needs before any load: metadata, one object, and a store that completed.
+
+    An engine need not say what the object is; what it says must not change. `ConnectorLife.identity_fields` tells.
+    """
     problems = set()
-    known: dict[str, Any] = {}
-    initialized = [event for event in life.metadata if event.name == "request_initialized"]
-    for event in life.metadata:
-        known.update((name, value) for name, value in event.fields.items() if value)
-    has_identity = {"cache_identity", "request_token_map_id"} <= known.keys() and (
-        "predicate_id" in known or "materialization_predicate" in known
-    )
-    is_only_late = not initialized and any(event.name == "request_initialized" for event in life.late_metadata)
-    if not is_only_late and not (initialized and has_identity):
+    is_known = any(event.name == "request_initialized" for event in life.metadata)
+    is_known_late = not is_known and any(event.name == "request_initialized" for event in life.late_metadata)
+    if not is_known and not is_known_late:
         problems.add("claim_metadata_before_lifecycle")
-    if is_only_late or not life.is_ordered:
+    if is_known_late or not life.is_ordered:
         problems.add("claim_metadata_ordering")
     if life.is_ambiguous:
         problems.add("ambiguous_claim_cache_identity")

@@ -3,6 +3,7 @@
 One pass; memory holds the events that a gate asked for and that name a claim, nothing of the rest of the trace.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,7 +20,7 @@ IDENTITY_FIELDS: Final = (
     "cache_identity",
     "request_token_map_id",
 )
-_ORDER_KEYS: Final = ("event_sequence", "timestamp_ns", "timestamp")
+_ORDER_KEYS: Final = ("event_sequence", "timestamp_ns", "monotonic_ns", "timestamp")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,15 +61,23 @@ class Identity:
 
     values: dict[str, Any] = field(default_factory=dict)
     conflicts: set[str] = field(default_factory=set)
+    _last: tuple[Any, ...] = ()
 
     def see(self, fields: Mapping[str, Any]) -> None:
         """Compare one event with those before. A value that is neither a name nor an object is a conflict."""
-        for name in IDENTITY_FIELDS:
-            value = fields.get(name)
+        said = _identity_of(fields)
+        if said == self._last:
+            return
+        self._last = said
+        for name, value in zip(IDENTITY_FIELDS, said, strict=True):
             if value is None or value == "":
                 continue
             if (type(value) is not str and type(value) is not dict) or self.values.setdefault(name, value) != value:
                 self.conflicts.add(name)
+
+
+def _identity_of(fields: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple([fields.get(name) for name in IDENTITY_FIELDS])
 
 
 @dataclass(slots=True)
@@ -90,14 +99,22 @@ class ClaimEvidence:
     def see(self, fields: Mapping[str, Any]) -> None:
         """Take the identity of an event about this claim."""
         generation = count_of(fields.get("lifecycle_generation"))
-        self.identities.setdefault(generation, Identity()).see(fields)
+        identity = self.identities.get(generation)
+        if identity is None:
+            identity = self.identities[generation] = Identity()
+        identity.see(fields)
 
     def see_early(self, fields: Mapping[str, Any]) -> None:
         """Remember when an event was that no gate reads, so that a late acceptance is noticed."""
         key = order_key(fields)
-        if key is not None:
-            earliest = self.earliest.setdefault(count_of(fields.get("lifecycle_generation")), {})
-            earliest[key[0]] = min(key[1], earliest.get(key[0], key[1]))
+        if key is None:
+            return
+        generation = count_of(fields.get("lifecycle_generation"))
+        earliest = self.earliest.get(generation)
+        if earliest is None:
+            earliest = self.earliest[generation] = {}
+        if key[1] < earliest.get(key[0], math.inf):
+            earliest[key[0]] = key[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,26 +145,35 @@ def collect(
             own = claim_id_of(event)
             evidence = Evidence(line, name, event)
             for claim_id in dict.fromkeys((own, *_named(event, kept[name]))):
-                if claim_id is not None:
-                    claims.setdefault(claim_id, ClaimEvidence(claim_id)).events.append(evidence)
+                if claim_id is None:
+                    continue
+                if claim_id not in claims:
+                    claims[claim_id] = ClaimEvidence(claim_id)
+                claims[claim_id].events.append(evidence)
             if own is not None:
                 claims[own].see(event)
         elif name in seen and (own := claim_id_of(event)) is not None:
-            claim = claims.setdefault(own, ClaimEvidence(own))
+            claim = claims.get(own)
+            if claim is None:
+                claim = claims[own] = ClaimEvidence(own)
             claim.see(event)
             claim.see_early(event)
     return claims
 
 
 def in_order(events: Iterable[Evidence]) -> Ordered:
-    """Sort by `event_sequence`, else by a timestamp. Duplicates, a mixture of keys, or none at all are unsound."""
+    """Sort by `event_sequence`, else by a timestamp.
+
+    Duplicates, a mixture of keys, or none at all are unsound; so are events of two runs: each has a counter of its own.
+    """
     listed = tuple(events)
     keys = [order_key(event.fields) for event in listed]
     known = [key for key in keys if key is not None]
     if len(known) != len(keys) or len({key[0] for key in known}) > 1:
         return Ordered(listed, is_sound=False)
     ranked = sorted(zip(known, listed, strict=True), key=lambda pair: (pair[0], pair[1].line))
-    is_sound = all(earlier[0] < later[0] for earlier, later in pairwise(ranked))
+    runs = {repr(event.fields["run_id"]) for event in listed if event.fields.get("run_id") is not None}
+    is_sound = len(runs) <= 1 and all(earlier[0] < later[0] for earlier, later in pairwise(ranked))
     return Ordered(tuple(event for _, event in ranked), is_sound)
 
 

@@ -94,11 +94,11 @@ def judge(path: str | Path, *, claim_id: str | None = None) -> OffloadVerdict:
 
 
 class _Failures:
-    """Which claims' restorations failed for which request: only those may stand beside a claim in a refusal."""
+    """When claims' restorations failed for a request: only those may stand beside a claim in its refusal."""
 
     def __init__(self, claims: dict[str, ClaimEvidence]) -> None:
         self._failed = {
-            (claim_id, request_id)
+            (claim_id, request_id): order_key(event.fields)
             for claim_id, claim in claims.items()
             for event in claim.events
             if event.name == "resident_claim_restoration_failed"
@@ -106,9 +106,12 @@ class _Failures:
             and type(request_id := event.fields.get("request_id")) is str
         }
 
-    def __call__(self, claim_id: str, request_id: object) -> bool:
-        """Whether a restoration of the claim failed for that request."""
-        return (claim_id, request_id) in self._failed
+    def __call__(self, claim_id: str, refusal: Evidence) -> bool:
+        """Whether a restoration of the claim failed for the request that is refused, and before that."""
+        request_id = refusal.fields.get("request_id")
+        failed = self._failed.get((claim_id, request_id)) if type(request_id) is str else None
+        refused = order_key(refusal.fields)
+        return failed is not None and refused is not None and failed[0] == refused[0] and failed[1] < refused[1]
 
 
 def _verdicts(claim: ClaimEvidence, failures: _Failures) -> Iterator[OffloadVerdict]:

@@ -50,10 +50,10 @@ class LifeWalk:
 
     Parameters
     ----------
-    has_failed_for : whether a restoration of some claim failed for some request (claim_id, request_id).
+    has_failed_for : whether a restoration of some claim failed for the request of some refusal.
     """
 
-    def __init__(self, claim_id: str, has_failed_for: Callable[[str, object], bool]) -> None:
+    def __init__(self, claim_id: str, has_failed_for: Callable[[str, Evidence], bool]) -> None:
         self.evidence: dict[str, Evidence] = {}
         self._claim_id = claim_id
         self._has_failed_for = has_failed_for
@@ -187,13 +187,13 @@ class LifeWalk:
 
     def _names_only_failed_claims(self, event: Evidence) -> bool:
         assert self._pending is not None
-        blocking, request_id = names_in(event.fields.get("blocking_claim_ids")), event.fields.get("request_id")
+        blocking = names_in(event.fields.get("blocking_claim_ids"))
         return (
             blocking is not None
             and self._claim_id in blocking
             and event.claim_id in (None, self._claim_id)
-            and request_id == self._pending.fields.get("request_id")
-            and all(name == self._claim_id or self._has_failed_for(name, request_id) for name in blocking)
+            and event.fields.get("request_id") == self._pending.fields.get("request_id")
+            and all(name == self._claim_id or self._has_failed_for(name, event) for name in blocking)
         )
 
     def _settle(self, outcome: Evidence | None, *, is_proper: bool = True) -> None:

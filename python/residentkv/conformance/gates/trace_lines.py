@@ -5,7 +5,7 @@ open what a repeated key means, so a line with one says different things to diff
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -90,22 +90,31 @@ def _may_repeat_a_key(line: bytes, event: dict[str, Any]) -> bool:
     Every key is followed by a colon of its own. So with as many colons as distinct keys, no key is there twice. Strings
     may hold colons; then those that follow a quotation mark are counted, as long as no white space can hide one.
     """
-    num_keys = len(event) if line.count(b"{") == 1 else _num_keys(event)
+    num_braces, identity = line.count(b"{"), event.get("cache_identity")
+    if num_braces == 1:
+        num_keys = len(event)
+    elif num_braces == 2 and type(identity) is dict:  # the one object inside most events of ours
+        num_keys = len(event) + len(identity)
+    else:
+        num_keys = _num_keys(event)
     if line.count(b":") == num_keys:
         return False
     return any(spaced in line for spaced in _SPACED_COLONS) or line.count(b'":') != num_keys
 
 
-def _num_keys(value: object) -> int:
-    """How many keys the objects of a JSON value have together. As deep as the parser went, at most 1024 levels."""
-    pending, num_keys = [value], 0
+def _num_keys(value: dict[str, Any]) -> int:
+    """How many keys an object and those inside it have together. As deep as the parser went, at most 1024 levels."""
+    pending: list[object] = [value]
+    num_keys = 0
     while pending:
         item = pending.pop()
-        if isinstance(item, dict):
+        if type(item) is dict:
             num_keys += len(item)
-            pending.extend(item.values())
-        elif isinstance(item, list):
-            pending.extend(item)
+            inner: Iterable[object] = item.values()
+        else:
+            assert type(item) is list
+            inner = item
+        pending += [value for value in inner if type(value) is dict or type(value) is list]
     return num_keys
 
 

@@ -6,6 +6,7 @@ from residentkv.conformance.gates import connector
 from residentkv.conformance.gates.connector import ATTRIBUTION_REQUIREMENTS
 from residentkv.conformance.gates.connector_failure import FAILURE_REQUIREMENTS
 from residentkv.conformance.gates.connector_life import OBSERVATION_REQUIREMENTS
+from residentkv.conformance.gates.evidence import IDENTITY_FIELDS
 from unit.conformance.gates.writer import (
     connector_life,
     crowd,
@@ -37,9 +38,6 @@ RESTORE_ONLY = connector_life(fails=False)
 
 OBSERVATION = {
     "never initialized": (O_META, [event for event in LIFE if event["event"] != INITIALIZED]),
-    "no token map": (O_META, edited(LIFE, INITIALIZED, {"request_token_map_id": ...})),
-    "no cache identity": (O_META, edited(LIFE, INITIALIZED, {"cache_identity": None})),
-    "no predicate": (O_META, edited(LIFE, INITIALIZED, {"predicate_id": None, "materialization_predicate": None})),
     "two token maps": (O_AMBIGUOUS, edited(LIFE, STORE, {"request_token_map_id": "b-tokens"})),
     "two objects": (O_AMBIGUOUS, edited(LIFE, LOAD, {"reusable_object_id": "b-object"}, 1)),
     "two predicates": (O_AMBIGUOUS, edited(LIFE, RESTORED, {"predicate_id": "easier"})),
@@ -54,6 +52,10 @@ OBSERVATION = {
     "another job completed": (O_STORE, edited(LIFE, COMPLETED, {"job_id": 9})),
     "store completed before its copy": (O_STORE, swapped(LIFE, (COPY, 0), (COMPLETED, 0))),
     "a miss": (O_LOOKUP, edited(RESTORE_ONLY, LOOKUP, {"num_hit_tokens": 0})),
+    "a hit, then a miss": (
+        O_LOOKUP,
+        numbered([*RESTORE_ONLY[:7], {**RESTORE_ONLY[6], "num_hit_tokens": 0}, *RESTORE_ONLY[7:]]),
+    ),
     "a hit that loads nothing": (O_LOOKUP, edited(RESTORE_ONLY, LOOKUP, {"will_load_async": False})),
     "not required": (O_LOOKUP, without(RESTORE_ONLY, REQUIRED)),
     "required after the load": (O_LOOKUP, swapped(RESTORE_ONLY, (REQUIRED, 0), (LOAD, 0))),
@@ -65,6 +67,7 @@ OBSERVATION = {
     "recompute called restore": (O_RESTORE, edited(RESTORE_ONLY, RESTORED, {"restoration_source": "recompute"})),
     "metadata late": (O_ORDERING, numbered([LIFE[1], *(event for event in LIFE if event is not LIFE[1])])),
     "sequence number twice": (O_ORDERING, edited(LIFE, LOOKUP, {"event_sequence": 3})),
+    "two runs": (O_ORDERING, edited(LIFE, LOOKUP, {"run_id": "run-2"})),
     "no order": (O_ORDERING, [{**event, "event_sequence": None, "timestamp_ns": None} for event in LIFE]),
 }
 
@@ -76,6 +79,7 @@ FAILURE = {
     "no hit": (F_REQUIRED, without(LIFE, LOOKUP, 1)),
     "load job did not fail": (F_LOAD, without(LIFE, LOAD_FAILED)),
     "failure not told": (F_SCOPED, without(LIFE, FAILED)),
+    "the outcome is a recompute": (F_SCOPED, edited(LIFE, FAILED, {"claim_scoped_outcome_type": "fallback_recompute"})),
     "failure of another claim": (F_SCOPED, edited(LIFE, FAILED, {"outcome_claim_id": "b"})),
     "not refused": (F_REFUSED, without(LIFE, REFUSED)),
     "refused for another claim": (F_REFUSED, edited(LIFE, REFUSED, {"blocking_claim_ids": ["b"]})),
@@ -244,6 +248,23 @@ def test_the_connector_may_report_after_the_request_ended(tmp_path):
     late = [*LIFE[:-4], LIFE[-1], *LIFE[-4:-1]]
     assert [event["event"] for event in late[-4:]] == [PENDING, LOAD_FAILED, FAILED, REFUSED]
     assert judged(tmp_path, numbered(late)).passed
+
+
+def test_an_engine_need_not_say_what_the_object_is(tmp_path):
+    """It must not change its mind about what it says; the controls tell what that is."""
+    bare = [{field: value for field, value in event.items() if field not in IDENTITY_FIELDS} for event in LIFE]
+    verdict = judged(tmp_path, bare)
+    assert verdict.passed
+    assert verdict.controls["identity_fields"] == []
+    assert judged(tmp_path, LIFE).controls["identity_fields"] == list(IDENTITY_FIELDS)
+
+
+def test_ordinary_refusals_name_bystanders_and_harm_nobody(tmp_path):
+    """For lack of room a request may be refused naming any claim: those are bystanders, and spared."""
+    ordinary = {"event": REFUSED, "request_id": "big", "claim_id": None, "blocking_claim_ids": ["a", "c"]}
+    verdict = judged(tmp_path, numbered([*LIFE, ordinary]), "a")
+    assert verdict.controls["claims_in_trace"] == ["a", "c"]
+    assert verdict.passed
 
 
 def test_an_injected_failure_is_recorded_not_required(tmp_path):

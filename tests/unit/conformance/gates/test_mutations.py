@@ -181,7 +181,7 @@ LACKING = {gate: list(_lacking(gate)) for gate in ("offload", "connector")}
 
 
 @pytest.mark.parametrize("gate", ["offload", "connector"])
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=900, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_further_damage_turns_a_fail_into_a_pass(tmp_path, gate, data):
     events = data.draw(st.sampled_from(LACKING[gate]))

@@ -61,6 +61,7 @@ EXACTLY = {
     "a refusal about another claim": (P_OUTCOME, edited(HONEST, REFUSED, {"claim_id": "b"})),
     "failure of another generation": (P_OUTCOME, edited(HONEST, FAILED, {"offload_generation": 1})),
     "sequence number twice": (P_ORDER, edited(HONEST, REUSE, {"event_sequence": 7})),
+    "two runs": (P_ORDER, edited(HONEST, REUSE, {"run_id": "run-2"})),
     "two keys of order": (P_ORDER, edited(HONEST, REUSE, {"event_sequence": None})),
     "no order at all": (P_ORDER, [{**event, "event_sequence": None, "timestamp_ns": None} for event in HONEST]),
     "a sequence of strings": (P_ORDER, [{**event, "event_sequence": str(event["event_sequence"])} for event in HONEST]),
@@ -166,6 +167,7 @@ def test_claims_that_failed_together_may_be_named_together(tmp_path):
     other = {**failed, **offload_lifecycle("b")[1], "event": FAILED, "outcome_claim_id": "b", "request_id": "refused"}
     together = edited(HONEST, REFUSED, {"blocking_claim_ids": ["a", "b"]})
     assert judged(tmp_path, numbered([other, *together]), "a").passed
+    assert judged(tmp_path, numbered([*together, other]), "a").missing == (P_OUTCOME,)
     elsewhere = {**other, "request_id": "another"}
     assert judged(tmp_path, numbered([elsewhere, *together]), "a").missing == (P_OUTCOME,)
 
