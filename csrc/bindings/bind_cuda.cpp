@@ -38,10 +38,24 @@ BackendHolder cuda_backend(PlaneTuples const& planes, std::uint32_t num_blocks, 
       std::move(options))};
 }
 
+// Before the translator of its base class is asked: translators are tried last registered first.
+void register_cuda_error() {
+  static py::handle const cuda_error = py::module_::import("residentkv.contract.errors").attr("CudaError").cast<py::object>().release();
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (cuda::CudaError const& error) {
+      py::set_error(cuda_error, py::make_tuple(error.call(), static_cast<int>(error.code()), error.stream()));
+    }
+  });
+}
+
 std::string cuda_calibrate(std::uint32_t num_ctas, std::uint32_t num_repeats) {
   return cuda::calibrate({.num_ctas = num_ctas, .num_repeats = num_repeats}).text();
 }
 #else
+void register_cuda_error() {}
+
 constexpr char const* kNoCuda = "this build of residentkv has no CUDA backend: it was compiled without a CUDA compiler";
 
 std::optional<std::string> cuda_device() { return std::nullopt; }
@@ -57,6 +71,7 @@ std::string cuda_calibrate(std::uint32_t, std::uint32_t) { throw DeviceError(kNo
 }  // namespace
 
 void bind_cuda(py::module_& module) {
+  register_cuda_error();
   module.def("cuda_device", &cuda_device);
   module.def("cuda_calibrate", &cuda_calibrate, py::kw_only(), py::arg("num_ctas") = 12, py::arg("num_repeats") = 3,
              py::call_guard<py::gil_scoped_release>());

@@ -6,12 +6,17 @@ namespace residentkv::bindings {
 
 namespace {
 
-// Native errors surface as the classes of residentkv.contract.errors.
+// Native errors surface as the classes of residentkv.contract.errors. The classes are kept for good: when static objects are destroyed
+// there is no interpreter any more.
 void register_errors() {
-  static py::object const errors = py::module_::import("residentkv.contract.errors");
-  static py::object const contract_error = errors.attr("ContractError");
-  static py::object const invariant_error = errors.attr("InvariantError");
-  static py::object const device_error = errors.attr("DeviceError");
+  auto const named = [](char const* name) {
+    return py::module_::import("residentkv.contract.errors").attr(name).cast<py::object>().release();
+  };
+  static py::handle const contract_error = named("ContractError");
+  static py::handle const invariant_error = named("InvariantError");
+  static py::handle const device_error = named("DeviceError");
+  static py::handle const pinned_host_error = named("PinnedHostError");
+  static py::handle const out_of_device_memory = named("OutOfDeviceMemory");
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
@@ -19,6 +24,10 @@ void register_errors() {
       py::set_error(contract_error, error.what());
     } catch (InvariantError const& error) {
       py::set_error(invariant_error, error.what());
+    } catch (OutOfDeviceMemory const& error) {
+      py::set_error(out_of_device_memory, py::int_(error.num_bytes()));
+    } catch (PinnedHostError const& error) {
+      py::set_error(pinned_host_error, error.what());
     } catch (DeviceError const& error) {
       py::set_error(device_error, error.what());
     }

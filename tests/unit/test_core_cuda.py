@@ -1,5 +1,8 @@
 """The CUDA backend as Python sees it, on a machine without a device: it says so, and nothing else changes."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -35,3 +38,8 @@ def test_a_backend_without_device_events_refuses_one():
     )
     with pytest.raises(ContractError, match="has no events"):
         engine.begin_after(1)
+
+
+def test_a_process_that_loaded_the_module_ends_well():
+    code = "from residentkv import _core; _core.cuda_device()"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
