@@ -7,7 +7,7 @@
 #   make build        compile what changed in csrc/ and put it into .venv (seconds; Python sources need no build)
 #   make lint         the checks of `make test` plus clang-tidy
 #   make test-vllm    the probes of vLLM, on a real one; make vllm installs it into .venv-vllm (CPU, 3.4 GB)
-#   make bench        the whole benchmark; bench-smoke: small sizes, under two minutes
+#   make bench        the whole benchmark; bench-smoke: small sizes, under two minutes; bench-gpu: copies, on a machine with a GPU
 #   make format       rewrite sources in the project's format
 #   make clean        remove .venv and everything built
 
@@ -35,7 +35,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 PYTHON_SOURCES := python kernels tests bench examples tools
 NATIVE_SOURCES = $(shell find csrc tests/native tests/cuda_emulation -name '*.h' -o -name '*.hpp' -o -name '*.cpp' -o -name '*.cu')
 
-.PHONY: all demo vllm test-vllm build test test-long native-test test-asan conformance bench bench-smoke lint lint-quick format clean
+.PHONY: all demo vllm test-vllm build test test-long native-test test-asan conformance bench bench-smoke bench-gpu lint lint-quick format clean
 all: build
 
 # --- the environment ---------------------------------------------------------------------------------------------
@@ -117,11 +117,15 @@ test-long: build native-test test-asan
 	@echo 'seed: $(SEED) (repeat this run with: make test-long SEED=$(SEED))'
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout=3600 --hypothesis-profile=long --hypothesis-seed=$(SEED) tests
 
-# The native tests with AddressSanitizer, UndefinedBehaviorSanitizer and every audit on.
+# The native tests with AddressSanitizer, UndefinedBehaviorSanitizer and every audit on; then the emulated CUDA lane, whose threads are
+# real ones there, with ThreadSanitizer.
 native-test: $(STAMPS)/tools
 	$(BIN)/cmake --preset asan >/dev/null
 	$(BIN)/cmake --build --preset asan -j $(JOBS)
 	$(BIN)/ctest --preset asan
+	$(BIN)/cmake --preset tsan >/dev/null
+	$(BIN)/cmake --build --preset tsan -j $(JOBS) --target tests/cuda_emulation/all
+	$(BIN)/ctest --preset tsan -R 'cuda|planted'
 
 # The Python tests against a native module with the sanitizers in it.
 test-asan: build
@@ -140,6 +144,9 @@ bench: build
 
 bench-smoke: build
 	$(BIN)/python -m bench --smoke
+
+bench-gpu: build
+	$(BIN)/python -m bench.gpu
 
 # --- how it is written -------------------------------------------------------------------------------------------
 

@@ -28,9 +28,9 @@ LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "device": frozenset({"core"}),
     "copy": frozenset({"core", "device"}),
     "tier": frozenset({"core", "device", "copy"}),
-    "cuda": frozenset({"core"}),
+    "cuda": frozenset({"core", "device"}),
     "manager": frozenset({"core", "alloc", "prefix"}),
-    "bindings": frozenset({"core", "alloc", "prefix", "device", "copy", "tier", "manager"}),
+    "bindings": frozenset({"core", "alloc", "prefix", "device", "cuda", "copy", "tier", "manager"}),
 }
 
 # The top level is fixed: what belongs to the project belongs into one of these.

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "bindings/backend_holder.hpp"
 #include "bindings/manager_handle.hpp"
 #include "copy/engine.hpp"
 #include "device/fake_backend.hpp"
@@ -15,26 +16,10 @@ namespace residentkv::bindings {
 
 namespace {
 
-// A backend until an engine takes it.
-struct BackendHolder {
-  std::unique_ptr<Backend> backend;
-};
-
 constexpr std::array<char const*, 5> kStateNames{"waiting", "running", "done", "failed", "cancelled"};
 constexpr std::array<char const*, 6> kErrorNames{"none", "device", "timeout", "cancelled", "short_read", "checksum"};
 
-KVLayout layout_of(std::vector<std::tuple<std::uintptr_t, std::size_t, std::size_t, std::uint32_t>> const& planes,
-                   std::uint32_t num_blocks) {
-  std::vector<Plane> result;
-  result.reserve(planes.size());
-  for (auto const& [base, stride_bytes, run_bytes, layer] : planes) {
-    result.push_back({.base = reinterpret_cast<std::byte*>(base), .stride_bytes = stride_bytes, .run_bytes = run_bytes, .layer = layer});
-  }
-  return {std::move(result), num_blocks};
-}
-
-std::unique_ptr<CopyEngine> make_engine(std::vector<std::tuple<std::uintptr_t, std::size_t, std::size_t, std::uint32_t>> const& planes,
-                                        std::uint32_t num_blocks, HostArena const& arena, BackendHolder& holder,
+std::unique_ptr<CopyEngine> make_engine(PlaneTuples const& planes, std::uint32_t num_blocks, HostArena const& arena, BackendHolder& holder,
                                         std::uint32_t max_tickets) {
   RKV_REQUIRE(holder.backend != nullptr, "this backend serves another engine already");
   KVLayout layout = layout_of(planes, num_blocks);
@@ -114,9 +99,10 @@ void bind_copy(py::module_& module) {
       .def_property_readonly("checksums", &checksums_of);
   py::class_<CopyEngine>(module, "CopyEngine", "Copies in flight between device blocks and host slots; csrc/copy/engine.hpp.")
       .def(py::init(&make_engine), py::kw_only(), py::arg("planes"), py::arg("num_blocks"), py::arg("arena"), py::arg("backend"),
-           py::arg("max_tickets"), py::keep_alive<1, 4>())
+           py::arg("max_tickets"), py::keep_alive<1, 4>(), py::keep_alive<1, 5>())
       .def("offload", &offload, py::arg("blocks"), py::arg("slots"))
       .def("restore", &restore, py::arg("blocks"), py::arg("slots"), py::arg("checksums"))
+      .def("begin_after", &CopyEngine::begin_after, py::arg("event"))
       .def("poll", &CopyEngine::poll)
       .def(
           "wait",

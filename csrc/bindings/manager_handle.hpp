@@ -67,5 +67,6 @@ void bind_events(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_watch(py::module_& module, py::class_<ManagerHandle>& manager);
 void bind_copy(py::module_& module);
 void bind_tier(py::module_& module);
+void bind_cuda(py::module_& module);
 
 }  // namespace residentkv::bindings

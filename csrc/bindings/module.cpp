@@ -1,14 +1,22 @@
 // residentkv._core: lists of names. Contracts are in the headers the names come from.
 #include "bindings/manager_handle.hpp"
+#include "core/device_error.hpp"
 
 namespace residentkv::bindings {
 
 namespace {
 
-// Native errors surface as the classes of residentkv.contract.errors.
+// Native errors surface as the classes of residentkv.contract.errors. The classes are kept for good: when static objects are destroyed
+// there is no interpreter any more.
 void register_errors() {
-  static py::object const contract_error = py::module_::import("residentkv.contract.errors").attr("ContractError");
-  static py::object const invariant_error = py::module_::import("residentkv.contract.errors").attr("InvariantError");
+  auto const named = [](char const* name) {
+    return py::module_::import("residentkv.contract.errors").attr(name).cast<py::object>().release();
+  };
+  static py::handle const contract_error = named("ContractError");
+  static py::handle const invariant_error = named("InvariantError");
+  static py::handle const device_error = named("DeviceError");
+  static py::handle const pinned_host_error = named("PinnedHostError");
+  static py::handle const out_of_device_memory = named("OutOfDeviceMemory");
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
@@ -16,6 +24,12 @@ void register_errors() {
       py::set_error(contract_error, error.what());
     } catch (InvariantError const& error) {
       py::set_error(invariant_error, error.what());
+    } catch (OutOfDeviceMemory const& error) {
+      py::set_error(out_of_device_memory, py::int_(error.num_bytes()));
+    } catch (PinnedHostError const& error) {
+      py::set_error(pinned_host_error, error.what());
+    } catch (DeviceError const& error) {
+      py::set_error(device_error, error.what());
     }
   });
 }
@@ -47,6 +61,7 @@ PYBIND11_MODULE(_core, module) {
   bind_watch(module, manager);
   bind_copy(module);
   bind_tier(module);
+  bind_cuda(module);
 }
 
 }  // namespace residentkv::bindings

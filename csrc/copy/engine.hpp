@@ -52,6 +52,9 @@ class CopyEngine {
   // Ends a ticket early, by kCancelled or kTimeout. What is already over stays as it ended. REQUIRES: the ticket is in flight.
   void stop(TicketId ticket, CopyError reason);
 
+  // As Backend::begin_after, for copies that have not been started yet.
+  void begin_after(std::uintptr_t event) { backend_->begin_after(event); }
+
   // Cancels everything and waits for it. Idempotent; afterwards nothing can be submitted, and `poll` still returns what ended.
   void close();
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cuda/copy_path.hpp"
+#include "device/copy_job.hpp"
 
 namespace residentkv::cuda {
 

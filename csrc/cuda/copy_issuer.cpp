@@ -50,7 +50,7 @@ CopyIssuer::CopyIssuer(Geometry const& geometry, Options options, cudaStream_t s
   if (options.has_batch_copies) usable_.add(CopyPath::kBatch);
   if (!geometry.suits_kernels()) return;
   void* device_slots = nullptr;
-  RKV_CUDA(cudaHostGetDevicePointer, nullptr, &device_slots, geometry.slots(), 0U);
+  RKV_CUDA(cudaHostGetDevicePointer, nullptr, &device_slots, geometry.slots().base, 0U);
   device_slots_ = static_cast<std::byte*>(device_slots);
   std::size_t const table_bytes = geometry.planes().size() * sizeof(KernelPlane);
   plane_table_ = std::make_unique<DeviceBuffer>(table_bytes);
@@ -60,7 +60,7 @@ CopyIssuer::CopyIssuer(Geometry const& geometry, Options options, cudaStream_t s
   RKV_CUDA(cudaStreamSynchronize, stream, stream);
   usable_.add(CopyPath::kKernel);
   if (options.num_staging_blocks == 0) return;
-  staging_ = std::make_unique<DeviceBuffer>(options.num_staging_blocks * geometry.block_bytes());
+  staging_ = std::make_unique<DeviceBuffer>(options.num_staging_blocks * geometry.slot_stride_bytes());
   usable_.add(CopyPath::kStaged);
 }
 
@@ -84,7 +84,7 @@ void CopyIssuer::issue(CopyPath path, Direction direction, PlaneRange planes, Pa
 
 // Runs that continue each other on both sides become one. That happens between planes that lie behind each other in device memory, and
 // between blocks where a plane has no gaps and is alone in its slot.
-std::vector<CopyIssuer::Run> CopyIssuer::runs(PlaneRange planes, std::span<KernelPair const> pairs) const {
+std::vector<Run> CopyIssuer::runs(PlaneRange planes, std::span<KernelPair const> pairs) const {
   std::vector<Run> all;
   all.reserve(pairs.size() * planes.size());
   for (KernelPair const& pair : pairs) {
@@ -92,8 +92,8 @@ std::vector<CopyIssuer::Run> CopyIssuer::runs(PlaneRange planes, std::span<Kerne
       KernelPlane const& plane = geometry_.planes()[p];
       Run const run{geometry_.run(plane, pair.block), geometry_.slot(pair.slot) + plane.slot_offset,
                     static_cast<std::size_t>(plane.run_bytes)};
-      bool const continues = !all.empty() && all.back().in_plane + all.back().num_bytes == run.in_plane &&
-                             all.back().in_slot + all.back().num_bytes == run.in_slot;
+      bool const continues =
+          !all.empty() && all.back().device + all.back().num_bytes == run.device && all.back().slot + all.back().num_bytes == run.slot;
       if (continues) {
         all.back().num_bytes += run.num_bytes;
       } else {
@@ -109,8 +109,8 @@ void CopyIssuer::issue_runs(CopyPath path, Direction direction, std::vector<Run>
   std::vector<void const*> sources;
   std::vector<std::size_t> sizes;
   for (Run const& run : runs) {
-    targets.push_back(direction == Direction::kOffload ? run.in_slot : run.in_plane);
-    sources.push_back(direction == Direction::kOffload ? run.in_plane : run.in_slot);
+    targets.push_back(direction == Direction::kOffload ? run.slot : run.device);
+    sources.push_back(direction == Direction::kOffload ? run.device : run.slot);
     sizes.push_back(run.num_bytes);
   }
   if (path == CopyPath::kBatch) return copy_batch(targets, sources, sizes, stream);
@@ -124,7 +124,7 @@ KernelCopy CopyIssuer::kernel_copy(PlaneRange planes) const {
   copy.planes = reinterpret_cast<KernelPlane const*>(plane_table_->data()) + planes.begin;
   copy.num_planes = planes.size();
   copy.max_run_bytes = static_cast<std::int64_t>(geometry_.max_run_bytes(planes));
-  copy.slot_stride_bytes = static_cast<std::int64_t>(geometry_.block_bytes());
+  copy.slot_stride_bytes = static_cast<std::int64_t>(geometry_.slot_stride_bytes());
   return copy;
 }
 
@@ -141,10 +141,10 @@ void CopyIssuer::issue_staged(Direction direction, PlaneRange planes, PairLists 
     relayout.slots = staging_->data();
     std::vector<Run> pieces;
     for (std::size_t i = 0; i < count; ++i) {
-      std::byte* const staged = staging_->data() + i * geometry_.block_bytes() + first_byte;
+      std::byte* const staged = staging_->data() + i * geometry_.slot_stride_bytes() + first_byte;
       std::byte* const in_slot = geometry_.slot(lists.pairs[begin + i].slot) + first_byte;
       bool const continues =
-          !pieces.empty() && num_bytes == geometry_.block_bytes() && pieces.back().in_slot + pieces.back().num_bytes == in_slot;
+          !pieces.empty() && num_bytes == geometry_.slot_stride_bytes() && pieces.back().slot + pieces.back().num_bytes == in_slot;
       if (continues) {
         pieces.back().num_bytes += num_bytes;
       } else {

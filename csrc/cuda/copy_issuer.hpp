@@ -9,6 +9,7 @@
 #include "cuda/copy_path.hpp"
 #include "cuda/geometry.hpp"
 #include "cuda/handles.hpp"
+#include "device/copy_job.hpp"
 
 namespace residentkv::cuda {
 
@@ -40,11 +41,6 @@ class CopyIssuer {
   void issue(CopyPath path, Direction direction, PlaneRange planes, PairLists const& lists, cudaStream_t stream) const;
 
  private:
-  struct Run {
-    std::byte* in_plane;
-    std::byte* in_slot;
-    std::size_t num_bytes;
-  };
   [[nodiscard]] std::vector<Run> runs(PlaneRange planes, std::span<KernelPair const> pairs) const;
   [[nodiscard]] KernelCopy kernel_copy(PlaneRange planes) const;
   void issue_runs(CopyPath path, Direction direction, std::vector<Run> const& runs, cudaStream_t stream) const;

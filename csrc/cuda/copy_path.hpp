@@ -7,11 +7,6 @@
 
 namespace residentkv::cuda {
 
-enum class Direction : std::uint8_t {
-  kOffload,  // blocks to slots
-  kRestore,  // slots to blocks
-};
-
 enum class CopyPath : std::uint8_t {
   kLoop,    // one cudaMemcpyAsync per run: works everywhere, costs the host microseconds per run
   kBatch,   // one cudaMemcpyBatchAsync: runtime and driver 12.8 or newer

@@ -1,20 +1,18 @@
 #pragma once
-// Copies KV blocks between device storage and page-locked host slots, on streams of its own, with a checksum for every block.
+// Copies KV blocks between device storage and page-locked host slots, on streams of its own, with a checksum for every piece.
 //
-// A submission becomes a ticket. Offload: copy, then the checksum of the bytes that landed. Restore: layer by layer, and meanwhile the
-// checksum of the bytes that are read, compared with what was expected. Each direction has a stream for copies and one for checksums, so
-// checksums of one ticket overlap copies of the next; the legacy default stream is never used.
+// Offload: copy, then the checksums of the bytes that landed. Restore: layer by layer, and beside it the checksums of the bytes that are
+// read, compared with what was expected. Each direction has a stream for copies and one for checksums, so that checksums of one job overlap
+// copies of the next; the legacy default stream is never used.
 //
-// Invariants: (1) at most max_tickets tickets are open.  (2) Nothing that was enqueued touches memory of a ticket that has ended, nor any
-// memory after the destructor: it waits.  (3) A failed submission leaves no ticket and nothing running.
-// Failures: a CUDA error while submitting is thrown and leaves the ticket unmade; one found later makes the ticket fail. When even waiting
-// fails twice the device is lost (is_lost()): open tickets fail and nothing can be submitted any more.
-// Thread safety: one thread at a time. Checksums are computed on a thread of the driver.
+// Invariants: those of Backend, and (1) nothing that was enqueued touches memory of a job that is over, nor any memory after the
+// destructor: it waits.
+// Failures: a CUDA error ends the job it met as kFailed by the device. When even waiting fails twice the device is lost (is_lost()): every
+// job fails. What is enqueued can not be called back, so a stop comes too late: the job ends as it ends.
+// Thread safety: one caller at a time. Checksums are computed on a thread of the driver.
 #include <array>
 #include <memory>
 #include <optional>
-#include <span>
-#include <string>
 #include <vector>
 
 #include "cuda/calibration.hpp"
@@ -23,68 +21,40 @@
 #include "cuda/flight.hpp"
 #include "cuda/geometry.hpp"
 #include "cuda/handles.hpp"
+#include "cuda/pinned_arena.hpp"
+#include "device/backend.hpp"
 
 namespace residentkv::cuda {
 
-struct Submission {
-  Direction direction;
-  std::span<KernelPair const> pairs;        // (block, slot); each block and each slot once
-  std::span<std::uint32_t const> expected;  // restore: the checksum of every pair's slot; offload: empty
-  cudaEvent_t ready;                        // the copies begin after it: the step that wrote or last read the blocks. Null: begin now
-};
-
-enum class CopyStatus : std::uint8_t { kDone, kFailed, kCancelled };
-
-struct Outcome {
-  CopyStatus status;
-  std::string error;                        // kFailed by CUDA: which call and code; empty when checksums are the reason
-  std::vector<std::uint32_t> checksums;     // per pair; meaningless after a CUDA failure
-  std::vector<std::uint32_t> failed_pairs;  // restore: indices of the pairs whose slot is not what was expected
-};
-
-struct Progress {
-  bool is_finished;               // the outcome can be taken
-  std::uint32_t num_stages_done;  // leading stages whose bytes are in place. Whether they are right is known at the end only
-};
-
-class CudaBackend {
+class CudaBackend final : public Backend {
  public:
   struct Options {
-    Geometry::Options geometry;
-    Checksum checksum;
-    std::uint32_t max_tickets;           // > 0
-    std::uint32_t max_pairs_per_ticket;  // > 0
-    std::uint32_t num_ctas;              // > 0: of the copy kernels
-    std::uint32_t num_staging_blocks;    // per direction; 0: no staged path
-    std::optional<Calibration> calibration;
+    std::uint32_t max_started = 4;           // > 0
+    std::uint32_t max_pairs = 1024;          // > 0: of one job
+    std::uint32_t num_ctas = 12;             // > 0: of the copy kernels
+    std::uint32_t num_staging_blocks = 0;    // per direction; 0: no staged path
+    std::optional<Calibration> calibration;  // nullopt: choose_unmeasured()
   };
-  // REQUIRES: a device (find_device()); planes in device memory, slots in page-locked memory; see Geometry. A calibration of this device.
+  // Slots that are not page-locked yet are locked for as long as the backend lives.
+  // REQUIRES: planes in device memory; slots that hold a block; a calibration of this device.
   // THROWS: ContractError, DeviceError (no device), OutOfDeviceMemory, PinnedHostError, CudaError; nothing is left behind.
-  explicit CudaBackend(Options options);
-  ~CudaBackend();  // waits for everything that was submitted
-  CudaBackend(CudaBackend const&) = delete;
-  CudaBackend& operator=(CudaBackend const&) = delete;
+  CudaBackend(KVLayout const& layout, HostSlots slots, Options options);
+  ~CudaBackend() override;  // waits for everything that was enqueued
 
-  // Enqueues the copies; nullopt when max_tickets are open.  REQUIRES: 1 .. max_pairs_per_ticket pairs, in range, no block and no slot
-  // twice; as many expected checksums as pairs for a restore, none for an offload.  THROWS: ContractError, CudaError.
-  // The blocks and slots belong to the ticket until it has finished.
-  [[nodiscard]] std::optional<CopyTicket> submit(Submission const& submission);
+  // `event` is a cudaEvent_t. It may be destroyed or recorded again at once.  THROWS: CudaError.
+  void begin_after(std::uintptr_t event) override;
+  // Makes `consumer`, a stream of the caller, wait until a layer of a restore has landed, without holding up the host. Whether it is what
+  // was offloaded is known when the job counts the layer.  REQUIRES: the job was started here.  THROWS: CudaError.
+  void make_wait(CopyJob const& job, std::uint32_t layer, cudaStream_t consumer);
 
-  // REQUIRES, of all below: `ticket` is open, that is submitted and its outcome not yet taken.
-  [[nodiscard]] Progress poll(CopyTicket ticket);
-  void wait(CopyTicket ticket);  // until poll() says finished
-  // Makes `consumer` (a stream of the caller) wait for a stage, without holding up the host.  THROWS: CudaError.
-  void make_wait(CopyTicket ticket, std::uint32_t stage, cudaStream_t consumer);
-  // The outcome will be kCancelled. What is enqueued can not be called back: blocks and slots stay the ticket's until it has finished.
-  void cancel(CopyTicket ticket);
-  [[nodiscard]] Outcome take(CopyTicket ticket);  // closes the ticket.  REQUIRES: finished
+  // A job that is not one of this layout, or has more than max_pairs pairs, fails. THROWS: ContractError when max_started() are under way.
+  void start(std::shared_ptr<CopyJob> job) override;
+  void poll() override;
+  bool wait(CopyJob& job, std::uint32_t num_layers, std::chrono::steady_clock::time_point deadline) override;
+  [[nodiscard]] std::uint32_t max_started() const noexcept override { return options_.max_started; }
 
-  // Stages of a ticket: one per layer for a restore, one for an offload.
-  [[nodiscard]] std::uint32_t num_stages(Direction direction) const noexcept;
   [[nodiscard]] CopyPathSet usable_paths() const noexcept { return lanes_.front()->issuer.usable(); }
   [[nodiscard]] CopyPath path_for(Direction direction, PlaneRange planes, std::size_t num_pairs) const;
-  [[nodiscard]] Geometry const& geometry() const noexcept { return geometry_; }
-  [[nodiscard]] std::size_t num_open() const noexcept;
   [[nodiscard]] bool is_lost() const noexcept { return is_lost_; }
 
  private:
@@ -95,19 +65,17 @@ class CudaBackend {
     Stream checks;
     CopyIssuer issuer;
   };
-  void check(Submission const& submission) const;
-  void enqueue(Flight& flight, Submission const& submission);
-  void enqueue_stage(Flight& flight, std::uint32_t stage, PlaneRange planes);
-  void fail(Flight& flight, CudaError const& error) noexcept;
+  void enqueue(Flight& flight);
+  void advance(Flight& flight);
+  void fail(Flight& flight, char const* detail);
   void quiesce() noexcept;
-  [[nodiscard]] Flight& flight_of(CopyTicket ticket);
   [[nodiscard]] Lane& lane(Direction direction) const noexcept { return *lanes_[static_cast<std::size_t>(direction)]; }
 
-  Geometry geometry_;
   Options options_;
+  Geometry geometry_;
+  std::optional<PinnedRange> pinned_;           // when the slots were not page-locked
   std::array<std::unique_ptr<Lane>, 2> lanes_;  // by direction
   std::vector<std::unique_ptr<Flight>> flights_;
-  std::uint64_t num_tickets_ = 0;
   bool is_lost_ = false;
 };
 

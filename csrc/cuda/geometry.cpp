@@ -11,26 +11,31 @@ bool is_aligned(std::size_t number) { return number % kVectorBytes == 0; }
 bool is_aligned(void const* pointer) { return is_aligned(reinterpret_cast<std::size_t>(pointer)); }
 }  // namespace
 
-Geometry::Geometry(Options options) : options_(std::move(options)) {
-  RKV_REQUIRE(!options_.planes.empty(), "no planes: KV storage has at least one");
-  RKV_REQUIRE(options_.num_blocks > 0 && options_.num_slots > 0, "num_blocks=", options_.num_blocks, " num_slots=", options_.num_slots,
-              ": both must be > 0");
-  RKV_REQUIRE(options_.slots != nullptr, "slots is null");
-  for (Plane const& plane : options_.planes) {
-    std::size_t const index = planes_.size();
-    RKV_REQUIRE(plane.base != nullptr, "plane ", index, " has no memory");
-    RKV_REQUIRE(plane.run_bytes > 0 && plane.run_bytes <= plane.stride_bytes, "plane ", index, ": run_bytes=", plane.run_bytes,
-                " must be in 1 .. stride_bytes=", plane.stride_bytes);
+Geometry::Geometry(KVLayout const& layout, HostSlots slots) : slots_(slots), num_blocks_(layout.num_blocks()) {
+  RKV_REQUIRE(slots.base != nullptr && slots.num_slots > 0, "no slots");
+  RKV_REQUIRE(slots.stride_bytes >= layout.block_bytes(), "a slot of ", slots.stride_bytes, " bytes does not hold a block of ",
+              layout.block_bytes());
+  layer_ends_.assign(layout.num_layers(), 0);
+  for (std::size_t p = 0; p < layout.planes().size(); ++p) {
+    Plane const& plane = layout.planes()[p];
     suits_kernels_ = suits_kernels_ && is_aligned(plane.base) && is_aligned(plane.stride_bytes) && is_aligned(plane.run_bytes);
     planes_.push_back({plane.base, static_cast<std::int64_t>(plane.stride_bytes), static_cast<std::int64_t>(plane.run_bytes),
-                       static_cast<std::int64_t>(block_bytes_)});
-    block_bytes_ += plane.run_bytes;
+                       static_cast<std::int64_t>(layout.slot_offset(p))});
+    layer_ends_[plane.layer] = static_cast<std::uint32_t>(p + 1);
   }
-  suits_kernels_ = suits_kernels_ && is_aligned(options_.slots) && planes_.size() <= kMaxKernelPlanes;
-  std::vector<std::uint32_t> const& ends = options_.layer_ends;
-  bool const is_ascending = std::adjacent_find(ends.begin(), ends.end(), std::greater_equal<>()) == ends.end();
-  RKV_REQUIRE(!ends.empty() && ends.front() > 0 && is_ascending && ends.back() == num_planes(),
-              "layer_ends must ascend from above 0 to the number of planes, ", num_planes());
+  suits_kernels_ = suits_kernels_ && is_aligned(slots.base) && is_aligned(slots.stride_bytes) && planes_.size() <= kMaxKernelPlanes;
+}
+
+KernelPair Geometry::pair_at(std::uint32_t layer, std::byte const* device, std::byte const* slot) const {
+  KernelPlane const& plane = planes_[this->layer(layer).begin];
+  std::ptrdiff_t const in_plane = device - plane.base;
+  std::ptrdiff_t const in_slots = slot - slots_.base - plane.slot_offset;
+  auto const stride = static_cast<std::ptrdiff_t>(slots_.stride_bytes);
+  bool const is_block = in_plane >= 0 && in_plane % plane.stride_bytes == 0 && in_plane / plane.stride_bytes < num_blocks_;
+  bool const is_slot = in_slots >= 0 && in_slots % stride == 0 && in_slots / stride < slots_.num_slots;
+  RKV_REQUIRE(is_block && is_slot, "a run of layer ", layer, " at ", static_cast<void const*>(device), " and ",
+              static_cast<void const*>(slot), " is no block and slot of this backend's layout");
+  return {static_cast<std::uint32_t>(in_plane / plane.stride_bytes), static_cast<std::uint32_t>(in_slots / stride)};
 }
 
 std::size_t Geometry::bytes_of(PlaneRange range) const noexcept {

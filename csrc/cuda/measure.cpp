@@ -26,7 +26,7 @@ class Scene {
         slots_(point.run_bytes * num_planes_ * num_blocks_),
         host_pairs_(2 * num_blocks_ * sizeof(KernelPair)),
         device_pairs_(2 * num_blocks_ * sizeof(KernelPair)),
-        geometry_(geometry_options(point)) {
+        geometry_(layout(point), {.base = slots_.data(), .stride_bytes = point.run_bytes * num_planes_, .num_slots = num_blocks_}) {
     std::memset(slots_.data(), 0, slots_.size());
     auto* const pairs = reinterpret_cast<KernelPair*>(host_pairs_.data());
     for (std::uint32_t i = 0; i < num_blocks_; ++i) {
@@ -46,16 +46,13 @@ class Scene {
   }
 
  private:
-  [[nodiscard]] Geometry::Options geometry_options(CalibrationPoint point) const {
-    Geometry::Options options{};
+  [[nodiscard]] KVLayout layout(CalibrationPoint point) const {
+    std::vector<Plane> planes;
     for (std::uint32_t p = 0; p < num_planes_; ++p) {
-      options.planes.push_back({storage_.data() + p * plane_bytes_, point.run_bytes, point.run_bytes});
+      planes.push_back(
+          {.base = storage_.data() + p * plane_bytes_, .stride_bytes = point.run_bytes, .run_bytes = point.run_bytes, .layer = 0});
     }
-    options.layer_ends = {num_planes_};
-    options.num_blocks = num_blocks_;
-    options.slots = slots_.data();
-    options.num_slots = num_blocks_;
-    return options;
+    return {std::move(planes), num_blocks_};
   }
 
   std::uint32_t num_planes_;

@@ -28,4 +28,17 @@ class PinnedArena {
   std::size_t num_bytes_;
 };
 
+// Page-locks memory that somebody else owns, for as long as it lives.
+class PinnedRange {
+ public:
+  // REQUIRES: num_bytes > 0, memory that is not page-locked yet.  THROWS: PinnedHostError when the system refuses; CudaError.
+  PinnedRange(std::byte* data, std::size_t num_bytes);
+  ~PinnedRange();
+  PinnedRange(PinnedRange const&) = delete;
+  PinnedRange& operator=(PinnedRange const&) = delete;
+
+ private:
+  std::byte* data_;
+};
+
 }  // namespace residentkv::cuda

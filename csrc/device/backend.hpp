@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "core/check.hpp"
 #include "device/copy_job.hpp"
 
 namespace residentkv {
@@ -27,6 +28,11 @@ class Backend {
   virtual void poll() = 0;
   // Waits until `num_layers` leading layers of the job are done or it is over, or until the deadline. Returns whether either is so.
   virtual bool wait(CopyJob& job, std::uint32_t num_layers, std::chrono::steady_clock::time_point deadline) = 0;
+  // Jobs that are started from now on begin after a device event, given by its handle: the step that wrote, or last read, their blocks.
+  // THROWS: ContractError from a backend whose device has no events.
+  virtual void begin_after(std::uintptr_t event) {
+    RKV_REQUIRE(false, "event ", event, ": the device of this backend has no events; order the step yourself");
+  }
   // Jobs it is good to have started at a time.
   [[nodiscard]] virtual std::uint32_t max_started() const noexcept = 0;
 };

@@ -352,6 +352,20 @@ def fake_backend(
     stall_permille: int = 0,
 ) -> Backend: ...
 
+# csrc/bindings/bind_cuda.cpp. Without a CUDA compiler at build time the last two raise DeviceError, and there is no device.
+def cuda_device() -> str | None: ...  # the current device's name; None without a driver or device
+def cuda_calibrate(*, num_ctas: int = 12, num_repeats: int = 3) -> str: ...  # csrc/cuda/calibration.hpp: text to print and save
+def cuda_backend(
+    *,
+    planes: Sequence[tuple[int, int, int, int]],  # as CopyEngine
+    num_blocks: int,
+    arena: HostArena,  # page-locked while the backend lives
+    max_pairs: int = 1024,
+    num_ctas: int = 12,
+    num_staging_blocks: int = 0,
+    calibration: str | None = None,
+) -> Backend: ...
+
 class CopyResult:
     """How a ticket ended (csrc/copy/engine.hpp)."""
 
@@ -384,6 +398,7 @@ class CopyEngine:
     ) -> None: ...
     def offload(self, blocks: Int32Array, slots: Int32Array) -> int | None: ...  # None: max_tickets are in flight
     def restore(self, blocks: Int32Array, slots: Int32Array, checksums: NDArray[np.uint64]) -> int | None: ...
+    def begin_after(self, event: int) -> None: ...  # a cudaEvent_t; ContractError from a backend without device events
     def poll(self) -> list[CopyResult]: ...
     def wait(self, ticket: int, timeout_s: float) -> bool: ...
     def wait_layers(self, ticket: int, num_layers: int, timeout_s: float) -> bool: ...

@@ -166,7 +166,8 @@ std::map<std::string, std::uint64_t> const& calls() { return runtime().calls; }
 
 Alive alive() {
   Runtime& all = runtime();
-  return {all.streams.num_streams(), all.events.size(), memory().device.num_allocations(), memory().host.num_allocations()};
+  return {all.streams.num_streams(), all.events.size(), memory().device.num_allocations(),
+          memory().host.num_allocations() + memory().registered.size()};
 }
 
 std::size_t num_pending() { return runtime().streams.num_pending(); }
@@ -220,6 +221,10 @@ char const* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorNotReady";
     case cudaErrorIllegalAddress:
       return "cudaErrorIllegalAddress";
+    case cudaErrorHostMemoryAlreadyRegistered:
+      return "cudaErrorHostMemoryAlreadyRegistered";
+    case cudaErrorHostMemoryNotRegistered:
+      return "cudaErrorHostMemoryNotRegistered";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
     case cudaErrorUnknown:
@@ -310,6 +315,25 @@ cudaError_t cudaHostAlloc(void** pointer, std::size_t size, unsigned int flags) 
 cudaError_t cudaFreeHost(void* pointer) {
   Call call("cudaFreeHost");
   return release(call, memory().host, pointer);
+}
+
+cudaError_t cudaHostRegister(void* pointer, std::size_t size, unsigned int) {
+  Call call("cudaHostRegister");
+  if (call.error != cudaSuccess) return call.error;
+  if (memory().type_of(pointer) != cudaMemoryTypeUnregistered) return call.fail(cudaErrorHostMemoryAlreadyRegistered);
+  memory().registered.emplace(static_cast<std::byte const*>(pointer), size);
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void* pointer) {
+  Call call("cudaHostUnregister");
+  auto const found = memory().registered.find(static_cast<std::byte const*>(pointer));
+  if (found == memory().registered.end()) return call.fail(cudaErrorHostMemoryNotRegistered);
+  bool const is_used = runtime().streams.touches(found->first, found->first + found->second);
+  if (is_used && !runtime().has_failed) refuse("memory is unregistered while a copy that uses it is under way");
+  if (is_used) runtime().streams.drain();
+  memory().registered.erase(found);
+  return call.error;
 }
 
 cudaError_t cudaHostGetDevicePointer(void** device_pointer, void* host_pointer, unsigned int flags) {

@@ -90,11 +90,20 @@ void Arena::set_access(bool allowed) {
 
 cudaMemoryType Memory::type_of(void const* pointer) const {
   if (device.bytes_from(pointer) > 0) return cudaMemoryTypeDevice;
-  return host.bytes_from(pointer) > 0 ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
+  return host.bytes_from(pointer) > 0 || registered_bytes_from(pointer) > 0 ? cudaMemoryTypeHost : cudaMemoryTypeUnregistered;
 }
 
 bool Memory::holds(void const* pointer, std::size_t count) const {
-  return std::max(device.bytes_from(pointer), host.bytes_from(pointer)) >= count;
+  return std::max({device.bytes_from(pointer), host.bytes_from(pointer), registered_bytes_from(pointer)}) >= count;
+}
+
+std::size_t Memory::registered_bytes_from(void const* pointer) const {
+  auto const* const address = static_cast<std::byte const*>(pointer);
+  auto found = registered.upper_bound(address);
+  if (found == registered.begin()) return 0;
+  --found;
+  std::byte const* const end = found->first + found->second;
+  return address < end ? static_cast<std::size_t>(end - address) : 0;
 }
 
 Memory& memory() {

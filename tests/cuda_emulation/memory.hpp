@@ -43,6 +43,8 @@ class Arena {
 struct Memory {
   Arena device;
   Arena host;
+  std::map<std::byte const*, std::size_t> registered;  // host memory of others that is page-locked for now
+  [[nodiscard]] std::size_t registered_bytes_from(void const* pointer) const;
   [[nodiscard]] cudaMemoryType type_of(void const* pointer) const;
   // True when all `count` bytes lie within one allocation.
   [[nodiscard]] bool holds(void const* pointer, std::size_t count) const;

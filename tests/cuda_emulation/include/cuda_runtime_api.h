@@ -15,6 +15,8 @@ enum cudaError_t : int {
   cudaErrorInvalidResourceHandle = 400,
   cudaErrorNotReady = 600,
   cudaErrorIllegalAddress = 700,
+  cudaErrorHostMemoryAlreadyRegistered = 712,
+  cudaErrorHostMemoryNotRegistered = 713,
   cudaErrorLaunchFailure = 719,
   cudaErrorUnknown = 999,
 };
@@ -44,6 +46,8 @@ enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 #define cudaHostAllocDefault 0x00
 #define cudaHostAllocPortable 0x01
 #define cudaHostAllocMapped 0x02
+#define cudaHostRegisterPortable 0x01
+#define cudaHostRegisterMapped 0x02
 
 struct CUstream_st;
 struct CUevent_st;
@@ -89,6 +93,8 @@ cudaError_t cudaMalloc(void** pointer, std::size_t size);
 cudaError_t cudaFree(void* pointer);
 cudaError_t cudaHostAlloc(void** pointer, std::size_t size, unsigned int flags);
 cudaError_t cudaFreeHost(void* pointer);
+cudaError_t cudaHostRegister(void* pointer, std::size_t size, unsigned int flags);
+cudaError_t cudaHostUnregister(void* pointer);
 cudaError_t cudaHostGetDevicePointer(void** device_pointer, void* host_pointer, unsigned int flags);
 cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, void const* pointer);
 

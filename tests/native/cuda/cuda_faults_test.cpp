@@ -15,7 +15,8 @@ std::vector<BlockToSlot> back_pairs() { return {{1, 3}, {3, 0}}; }
 
 // Errors of these are not reported: nothing can be done about them. A lasting one shows with the next call.
 bool gives_back(std::string const& function) {
-  return function == "cudaStreamDestroy" || function == "cudaEventDestroy" || function == "cudaFree" || function == "cudaFreeHost";
+  return function == "cudaStreamDestroy" || function == "cudaEventDestroy" || function == "cudaFree" || function == "cudaFreeHost" ||
+         function == "cudaHostUnregister";
 }
 
 // Failures that this run met, in the order in which they showed.
@@ -25,27 +26,29 @@ struct Report {
   bool restored = false;
 };
 
-void run_backend(Storage const& storage, CopyPath path, cudaStream_t model, cudaEvent_t ready, Report& report) {
-  CudaBackend::Options options = backend_options(storage);
-  options.calibration = favouring(path);
-  CudaBackend backend(options);
-  std::vector<KernelPair> const out = kernel_pairs(out_pairs());
-  Outcome const left = finish(backend, *backend.submit({Direction::kOffload, out, {}, ready}));
-  if (!left.error.empty()) report.errors.push_back(left.error);
-  report.offloaded = left.status == CopyStatus::kDone;
-  CHECK_EQUAL(backend.num_open(), std::size_t{0});
-  if (!report.offloaded) return;
-
-  std::vector<KernelPair> const back = kernel_pairs(back_pairs());
-  std::vector<std::uint32_t> const expected = {left.checksums[2], left.checksums[0]};
-  CopyTicket const ticket = *backend.submit({Direction::kRestore, back, expected, nullptr});
-  backend.make_wait(ticket, 0, model);
-  while (!backend.poll(ticket).is_finished) {
+void note(Report& report, CopyJob const& job) {
+  CHECK(job.is_over());
+  if (job.state.load() == CopyState::kFailed) {
+    CHECK_EQUAL(job.error, CopyError::kDevice);
+    report.errors.push_back(job.error_detail);
   }
-  Outcome const came = backend.take(ticket);
-  if (!came.error.empty()) report.errors.push_back(came.error);
-  report.restored = came.status == CopyStatus::kDone;
-  CHECK_EQUAL(backend.num_open(), std::size_t{0});
+}
+
+void run_backend(Storage const& storage, CopyPath path, cudaStream_t model, cudaEvent_t ready, Report& report) {
+  CudaBackend backend(layout_of(storage), slots_of(storage), options_with(favouring(path)));
+  backend.begin_after(reinterpret_cast<std::uintptr_t>(ready));
+  auto const left = run(backend, plan(storage, Direction::kOffload, out_pairs()));
+  note(report, *left);
+  report.offloaded = left->state == CopyState::kDone;
+  if (!report.offloaded) return;
+  std::vector<std::uint64_t> const& taken = left->checksums;
+  std::vector<std::uint64_t> const expected = {taken[4], taken[5], taken[0], taken[1]};  // slots 3 and 0, two layers each
+  auto const came = plan(storage, Direction::kRestore, back_pairs(), expected);
+  backend.start(came);
+  backend.make_wait(*came, 0, model);
+  finish(backend, *came);
+  note(report, *came);
+  report.restored = came->state == CopyState::kDone;
 }
 
 // Runs the scenario with one fault and checks what must hold whatever happened. Returns the calls it made.
@@ -113,30 +116,33 @@ TEST(running_out_of_memory_has_its_own_errors) {
   Storage const storage(small_planes(), 5, 6);
   cuda_emulation::Alive const before = cuda_emulation::alive();
   cuda_emulation::inject("cudaMalloc", 2, cudaErrorMemoryAllocation);
-  CHECK_THROWS(OutOfDeviceMemory, CudaBackend(backend_options(storage)));
+  CHECK_THROWS(OutOfDeviceMemory, CudaBackend(layout_of(storage), slots_of(storage), small_options()));
   cuda_emulation::inject("cudaHostAlloc", 1, cudaErrorMemoryAllocation);
-  CHECK_THROWS(PinnedHostError, CudaBackend(backend_options(storage)));
+  CHECK_THROWS(PinnedHostError, CudaBackend(layout_of(storage), slots_of(storage), small_options()));
   CHECK_THROWS(PinnedHostError, PinnedArena(std::size_t{1} << 40));
   CHECK_EQUAL(cudaGetLastError(), cudaSuccess);  // what was reported is not left for the next caller
   CHECK(cuda_emulation::alive() == before);
 }
 
-TEST(a_lost_device_fails_open_tickets_and_takes_no_more) {
+TEST(a_lost_device_fails_what_is_under_way_and_all_that_comes) {
   cuda_emulation::reset({.order = cuda_emulation::Order::kLazy});
   Storage const storage(small_planes(), 5, 6);
-  CudaBackend backend(backend_options(storage));
-  std::vector<KernelPair> const first = {{0, 0}}, second = {{1, 1}};
-  CopyTicket const one = *backend.submit({Direction::kOffload, first, {}, nullptr});
-  CopyTicket const two = *backend.submit({Direction::kOffload, second, {}, nullptr});
+  CudaBackend backend(layout_of(storage), slots_of(storage), small_options());
+  auto const first = plan(storage, Direction::kOffload, {{0, 0}});
+  auto const second = plan(storage, Direction::kOffload, {{1, 1}});
+  backend.start(first);
+  backend.start(second);
   cuda_emulation::inject("cudaEventQuery", 1, cudaErrorIllegalAddress, Lasting::kFromNow);
-  CHECK(backend.poll(one).is_finished);
+  backend.poll();
   CHECK(backend.is_lost());
-  for (CopyTicket ticket : {one, two}) {
-    Outcome const outcome = backend.take(ticket);
-    CHECK_EQUAL(outcome.status, CopyStatus::kFailed);
-    CHECK(contains(outcome.error, "code=700 (cudaErrorIllegalAddress)"));
+  for (CopyJob const* job : {first.get(), second.get()}) {
+    CHECK_EQUAL(job->state.load(), CopyState::kFailed);
+    CHECK(contains(job->error_detail, "code=700 (cudaErrorIllegalAddress)"));
   }
-  CHECK_THROWS(DeviceError, backend.submit({Direction::kOffload, first, {}, nullptr}));
+  auto const third = plan(storage, Direction::kOffload, {{2, 2}});
+  backend.start(third);
+  CHECK_EQUAL(third->state.load(), CopyState::kFailed);
+  CHECK(contains(third->error_detail, "lost"));
   cuda_emulation::clear_faults();
 }
 
