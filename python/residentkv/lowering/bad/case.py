@@ -1,7 +1,10 @@
 """What a case consists of, and how it becomes files."""
 
+import atexit
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -43,9 +46,20 @@ class Case:
     package: str = RUNTIME
 
 
+@cache
 def source_folder() -> Path:
-    """The folder that the tempting runtime is installed in."""
-    return Path(str(resources.files("residentkv.lowering"))) / "bad" / "source"
+    """The folder that the tempting runtime is installed in; it lasts as long as the process.
+
+    Laid out anew, because no wheel may carry the metadata of another distribution under its own name.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="residentkv-tempting-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shipped = Path(str(resources.files("residentkv.lowering"))) / "bad" / "source"
+    shutil.copytree(shipped, folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    metadata = folder / "tempting_kv-1.0.dist-info"
+    metadata.mkdir()
+    (folder / "METADATA").rename(metadata / "METADATA")
+    return folder
 
 
 def lines(start: str, end: str, symbol: str, file: str = CACHE) -> dict[str, Any]:
