@@ -52,6 +52,7 @@ def test_wheel_works_outside_the_repository(wheel: Path, tmp_path: Path):
 
 
 def test_import_is_lazy():
-    code = "import sys, residentkv; print(sorted({'numpy', 'torch', 'residentkv._core'} & set(sys.modules)))"
+    heavy = "{'numpy', 'torch', 'triton', 'residentkv._core', 'residentkv.kernels'}"
+    code = f"import sys, residentkv; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout == "[]\n"

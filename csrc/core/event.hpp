@@ -71,7 +71,7 @@ struct EventRecord {
   RequestKey request = kNoRequest;
   ClaimId claim = kNoClaim;
   std::int32_t block = -1;         // physical block id
-  std::int32_t position = -1;      // logical block position in its chain
+  std::int32_t position = -1;      // logical block position in its chain | how many blocks an admission evicted
   std::int32_t required = -1;      // blocks: the claim's footprint | the request's peak
   std::int32_t materialized = -1;  // blocks: computed footprint blocks | the request's reused blocks
   std::int32_t leading = -1;       // blocks: leading computed footprint blocks | the request's newly taken blocks

@@ -236,7 +236,7 @@ class BlockManager {
   [[nodiscard]] std::uint32_t num_protected_on_chain(RowId row);
   [[nodiscard]] bool has_room_to_restore(Region const& region, std::uint32_t max_protected_blocks);
   void check_copies(std::vector<std::uint32_t>& holders) const;
-  void record_admission(Request const& request, Decision const& decision);
+  void record_admission(Request const& request, Decision const& decision, std::uint64_t num_evicted);
 
   struct Growth {
     std::uint32_t num_blocks = 0;

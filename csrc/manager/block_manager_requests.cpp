@@ -155,9 +155,10 @@ Decision BlockManager::admit(Admission const& admission, std::int64_t now_ns) {
   row.tokens = request.tokens.data();
   row.num_known = request.num_fixed;
   row.token_capacity = static_cast<std::uint32_t>(request.tokens.size());
+  std::uint64_t const evictions_before = ledger_.pool().num_evictions();
   occupy(id, decided);
   decided.decision.row = id;
-  record_admission(request, decided.decision);
+  record_admission(request, decided.decision, ledger_.pool().num_evictions() - evictions_before);
   num_query_tokens_ += tokens.size();
   num_hit_tokens_ += decided.decision.num_cached_tokens;
   ledger_.check_accounting();
@@ -198,8 +199,9 @@ void BlockManager::occupy(RowId id, Look const& look) {
   buffers_.touch(id, 0);
 }
 
-void BlockManager::record_admission(Request const& request, Decision const& decision) {
+void BlockManager::record_admission(Request const& request, Decision const& decision, std::uint64_t num_evicted) {
   EventRecord event{.sequence = 0, .timestamp_ns = ledger_.now_ns(), .request = request.key};
+  event.position = static_cast<std::int32_t>(num_evicted);
   event.required = static_cast<std::int32_t>(decision.peak_blocks);
   event.materialized = static_cast<std::int32_t>(decision.num_cached_tokens / options_.block_size);
   event.leading = static_cast<std::int32_t>(decision.new_blocks);
@@ -253,7 +255,7 @@ Decision BlockManager::fork(RowId parent_id, RequestKey key, std::int64_t now_ns
   requests_.seek(id);
   buffers_.touch(id, 0);
   decision.row = id;
-  record_admission(child, decision);
+  record_admission(child, decision, 0);
   ledger_.check_accounting();
   return decision;
 }
@@ -285,9 +287,10 @@ Decision BlockManager::resume(RowId id, std::int64_t now_ns) {
   ++version_;
   // Known full blocks are looked up, filled and counted in A(r) like a prompt from here on, so no rewind may forget them.
   request.num_fixed = std::max(request.num_fixed, row.num_known - row.num_known % options_.block_size);
+  std::uint64_t const evictions_before = ledger_.pool().num_evictions();
   occupy(id, decided);
   decided.decision.row = id;
-  record_admission(request, decided.decision);
+  record_admission(request, decided.decision, ledger_.pool().num_evictions() - evictions_before);
   num_query_tokens_ += row.num_known;
   num_hit_tokens_ += decided.decision.num_cached_tokens;
   ledger_.check_accounting();

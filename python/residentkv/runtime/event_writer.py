@@ -168,8 +168,7 @@ class EventWriter:
             return ArbiterAction.RELAX_RESIDENT_CLAIM
         if not is_reusable:
             return ArbiterAction.SERVE_ACTIVE_NO_ADMIT
-        victim = self._victim
-        if victim is not None and (victim.request, victim.timestamp_ns) == (record.request, record.timestamp_ns):
+        if record.position > 0:  # blocks that this admission evicted
             return ArbiterAction.SERVE_ACTIVE_EVICT_RESIDENT
         return ArbiterAction.SERVE_ACTIVE_PRESERVE_RESIDENT
 

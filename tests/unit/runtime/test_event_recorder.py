@@ -229,6 +229,25 @@ def test_a_resumed_request_is_not_said_to_need_the_same_relaxation_again(make: M
     assert actions == ["relax_resident_claim", "serve_active_evict_resident"]
 
 
+def test_what_a_request_evicted_earlier_is_not_said_of_its_resumption(make: Make):
+    scenario = make(4)
+    scenario.serve("before", tokens(1, 4))
+    scenario.prefill("a", tokens(2, 1))
+    (held,) = scenario.manager.pool.request("a").block_ids.tolist()
+    scenario.manager.preempt("a")  # the clock stands still
+    scenario.manager.invalidate([1 + held % 4], cause="ecc")  # so that a block is free when it resumes
+    scenario.manager.resume("a")
+    actions = [event["arbiter_action"] for event in scenario.events("active_request_admitted")]
+    assert actions[-2:] == ["serve_active_evict_resident", "serve_active_preserve_resident"]
+
+
+def test_evictions_are_told_without_block_events(make: Make):
+    scenario = make(4, block_events=False)
+    scenario.serve("before", tokens(1, 4))
+    scenario.serve("a", tokens(2, 1))
+    assert scenario.events("active_request_admitted")[-1]["arbiter_action"] == "serve_active_evict_resident"
+
+
 def test_without_block_events_claim_and_request_events_remain(make: Make):
     scenario = make(4, block_events=False)
     scenario.claim("c", tokens(1, 3), mode=ProtectionMode.DEMOTABLE)
