@@ -3,8 +3,8 @@
 #include <sys/mman.h>
 
 #include <cerrno>
-#include <cstring>
 #include <new>
+#include <system_error>
 
 #include "core/check.hpp"
 
@@ -17,7 +17,7 @@ HostArena::HostArena(std::size_t num_bytes) : num_bytes_(num_bytes) {
   data_ = static_cast<std::byte*>(mapped);
   static_cast<void>(::madvise(mapped, num_bytes, MADV_HUGEPAGE));  // a hint; before the first touch, or it comes too late
   if (::mlock(mapped, num_bytes) != 0) {
-    not_locked_ = std::string(std::strerror(errno)) + "; raise the limit on locked memory (ulimit -l) above " +
+    not_locked_ = std::system_category().message(errno) + "; raise the limit on locked memory (ulimit -l) above " +
                   std::to_string(num_bytes >> 10) + " KiB, or copies may wait for swapped pages";
   }
 }

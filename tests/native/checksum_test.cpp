@@ -45,7 +45,7 @@ TEST(crc32c_has_the_published_value) {  // RFC 3720 appendix B.4: 32 bytes of ze
 
 TEST(this_machine_agrees_with_the_definition_at_every_length_and_alignment) {
   std::vector<std::byte> const bytes = random_bytes(5'000, 1);
-  for (std::size_t offset : {0U, 1U, 7U, 32U}) {
+  for (std::size_t const offset : {0U, 1U, 7U, 32U}) {
     for (std::size_t count = 0; count < 300; ++count) {
       CHECK_EQUAL(sum_of(bytes.data() + offset, count), by_definition(bytes.data() + offset, count));
     }
@@ -55,8 +55,8 @@ TEST(this_machine_agrees_with_the_definition_at_every_length_and_alignment) {
 
 TEST(a_copy_has_the_checksum_of_its_source_and_writes_nothing_else) {
   std::vector<std::byte> const source = random_bytes(20'000, 2);
-  for (std::size_t count : {0U, 1U, 63U, 64U, 65U, 4'095U, 4'096U, 4'097U, 12'345U}) {
-    for (std::size_t target_offset : {32U, 33U, 40U, 64U}) {
+  for (std::size_t const count : {0U, 1U, 63U, 64U, 65U, 4'095U, 4'096U, 4'097U, 12'345U}) {
+    for (std::size_t const target_offset : {32U, 33U, 40U, 64U}) {
       std::vector<std::byte> target(count + 200, std::byte{0xA5});
       Checksum checksum;
       checksum.add_copied(target.data() + target_offset, source.data() + 5, count);

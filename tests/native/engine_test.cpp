@@ -36,8 +36,8 @@ struct Manual {
     backend = owned.get();
     engine = std::make_unique<CopyEngine>(fixture.layout(), fixture.slots(), std::move(owned), max_tickets);
   }
-  TicketId offload(std::uint32_t number) { return engine->offload(pairs({{number, number}})).value(); }
-  TicketId restore(std::uint32_t number) {
+  [[nodiscard]] TicketId offload(std::uint32_t number) const { return engine->offload(pairs({{number, number}})).value(); }
+  [[nodiscard]] TicketId restore(std::uint32_t number) const {
     std::vector<std::uint64_t> const expected(fixture.shape.num_layers);
     return engine->restore(pairs({{number, number}}), expected).value();
   }

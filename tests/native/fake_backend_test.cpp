@@ -25,7 +25,7 @@ std::string history(std::uint64_t seed) {
     std::uint32_t const i = static_cast<std::uint32_t>(step) % 6;
     if (step < 100 && step % 2 == 0) static_cast<void>(engine.offload(pairs({{i, i}})));
     if (step >= 200 && step % 4 == 0 && !checksums[i].empty()) static_cast<void>(engine.restore(pairs({{i, i}}), checksums[i]));
-    for (CopyResult& result : engine.poll()) {
+    for (CopyResult const& result : engine.poll()) {
       seen += std::to_string(index_of(result.ticket)) + ":" + std::to_string(static_cast<int>(result.state)) + "/" +
               std::to_string(static_cast<int>(result.error)) + " ";
       if (result.direction == Direction::kOffload && result.state == CopyState::kDone) {

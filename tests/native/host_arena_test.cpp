@@ -10,7 +10,7 @@ namespace residentkv {
 namespace {
 
 TEST(an_arena_is_zeros_that_can_be_written) {
-  HostArena arena(100'000);
+  HostArena const arena(100'000);
   CHECK_EQUAL(arena.num_bytes(), 100'000U);
   CHECK(std::all_of(arena.data(), arena.data() + arena.num_bytes(), [](std::byte byte) { return byte == std::byte{0}; }));
   arena.data()[99'999] = std::byte{1};

@@ -38,7 +38,7 @@ TEST(blocks_come_back_as_they_left_and_no_other_byte_changes) {
         CHECK(std::all_of(fixture.slot(3), fixture.slot(5), [](std::byte byte) { return byte == kGuard; }));
 
         std::vector<std::byte> const slots_before = fixture.slots_memory;
-        std::fill(fixture.device.begin(), fixture.device.end(), kGuard);
+        std::ranges::fill(fixture.device, kGuard);
         CopyResult const back = only(engine, *engine.restore(pairs({{0, 2}, {3, 5}, {6, 0}}), out.checksums));
         CHECK(back.state == CopyState::kDone && back.failed_pairs.empty());
         CHECK(fixture.slots_memory == slots_before);
@@ -82,7 +82,7 @@ TEST(layers_arrive_in_order_and_verified) {
   for (std::uint32_t block = 0; block < 6; ++block) fixture.write_block(block, block);
   auto const named = pairs({{0, 0}, {1, 1}, {2, 2}, {3, 3}, {4, 4}, {5, 5}});
   CopyResult const out = only(engine, *engine.offload(named));
-  std::fill(fixture.device.begin(), fixture.device.end(), kGuard);
+  std::ranges::fill(fixture.device, kGuard);
   fixture.slot(2)[5 * 2 * fixture.shape.run_bytes] ^= std::byte{1};  // layer 5 of pair 2
   TicketId const ticket = *engine.restore(named, out.checksums);
   for (std::uint32_t layers = 1; layers <= 5; ++layers) {

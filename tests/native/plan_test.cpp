@@ -46,7 +46,9 @@ TEST(a_plan_moves_every_byte_once_and_nothing_else) {
     if (round % 2 == 1) std::ranges::shuffle(blocks, random);
     if (round % 2 == 1) std::ranges::shuffle(slots, random);
     std::vector<BlockPair> named;
-    for (std::size_t i = 0; i < 1 + random() % 6; ++i) named.push_back({.block = BlockId{blocks[i]}, .slot = SlotId{slots[i]}});
+    std::size_t const num_pairs = 1 + random() % 6;
+    named.reserve(num_pairs);
+    for (std::size_t i = 0; i < num_pairs; ++i) named.push_back({.block = BlockId{blocks[i]}, .slot = SlotId{slots[i]}});
     std::vector<std::uint64_t> const expected(named.size() * fixture.shape.num_layers);
     KVLayout const layout = fixture.layout();
     for (Direction const direction : {Direction::kOffload, Direction::kRestore}) {
@@ -66,7 +68,7 @@ TEST(a_plan_moves_every_byte_once_and_nothing_else) {
         std::size_t const layer = is_restore ? i / named.size() : i % layout.num_layers();
         CHECK_EQUAL(piece.pair, static_cast<std::uint32_t>(pair));
         CHECK_EQUAL(piece.layer, static_cast<std::uint32_t>(layer));
-        std::byte* const slot = fixture.slot(index_of(named[pair].slot)) + layer * 2 * fixture.shape.run_bytes;
+        std::byte const* const slot = fixture.slot(index_of(named[pair].slot)) + layer * 2 * fixture.shape.run_bytes;
         CHECK(job->runs[piece.first_run].slot == slot);
       }
       CHECK_EQUAL(next_run, static_cast<std::uint32_t>(job->runs.size()));
